@@ -1,0 +1,42 @@
+"""The configuration: one TOML file in, one immutable tree out."""
+
+from .load import load_config, parse_config
+from .model import (
+    AuthType,
+    Config,
+    General,
+    LoadBalancing,
+    Mirror,
+    Pool,
+    PoolMode,
+    Role,
+    Secret,
+    Server,
+    Shard,
+    ShardingFunction,
+    SslMode,
+    User,
+)
+from .plan import PoolKey, ReloadPlan, diff
+
+__all__ = [
+    "AuthType",
+    "Config",
+    "General",
+    "LoadBalancing",
+    "Mirror",
+    "Pool",
+    "PoolKey",
+    "PoolMode",
+    "ReloadPlan",
+    "Role",
+    "Secret",
+    "Server",
+    "Shard",
+    "ShardingFunction",
+    "SslMode",
+    "User",
+    "diff",
+    "load_config",
+    "parse_config",
+]

@@ -1,0 +1,1 @@
+"""Byte streams over TCP, UNIX sockets and TLS, behind one type: `transport.Transport`."""

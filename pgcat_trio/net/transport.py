@@ -1,0 +1,282 @@
+"""A byte stream, whatever carries it.
+
+`SocketTransport` is a plain TCP or UNIX socket, the hot path; `StreamTransport` is any Trio stream, in practice TLS and
+the memory streams of the tests. Both have one contract:
+
+* ``receive`` returns b"" when the peer is gone, however it went; ``fault`` then says how if it was not politely.
+* ``send`` that is cancelled may have sent some, all or none (`trio.abc.SendStream.send_all`), and ``send_nowait`` may
+  take a part: it is the caller who knows what a half-sent message means.
+* ``send_nowait`` and a successful ``send`` on a socket are **not checkpoints**: these are the only exceptions to
+  Trio's rule here, and every loop that uses them also waits for real (see `poller` for the fairness of the hot path).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .poller import Poller
+
+RECEIVE_BYTES: Final = 64 * 1024
+
+# One buffer for all sockets: nothing awaits between reading into it and copying out of it.
+_buffer = bytearray(RECEIVE_BYTES)
+_view = memoryview(_buffer)
+
+
+class Transport(ABC):
+    """One end of a byte stream."""
+
+    fault: str | None = None
+    """How the stream broke, in the operating system's or OpenSSL's words; None while it has not."""
+
+    peer: str = ""
+    """The other end's address, for logs."""
+
+    encrypted: bool = False
+    """True on TLS."""
+
+    @abstractmethod
+    def watch(self, handler: Callable[[bytes], bool]) -> bool:
+        """Have ``handler`` called with what arrives (b"" at the end), until it returns False or `unwatch`.
+
+        Returns False where that needs a task: then call `receive` in a loop instead.
+        """
+
+    @abstractmethod
+    def unwatch(self) -> None:
+        """Call no handler any more; what arrives stays where it is."""
+
+    @abstractmethod
+    def send_nowait(self, data: bytes) -> int:
+        """Send what can be sent at once and return how many bytes that was. Raises `trio.BrokenResourceError`."""
+
+    @abstractmethod
+    async def send(self, data: bytes) -> None:
+        """Send all of ``data``. Raises `trio.BrokenResourceError`."""
+
+    @abstractmethod
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        """Wait for bytes; b"" at the end. Cancelling it loses nothing."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close at once, without a farewell. Never raises, may be called twice."""
+
+    async def aclose(self) -> None:
+        """Close politely where that means anything; closed in any case afterwards, also after `Cancelled`."""
+        self.close()
+
+    def unread(self, data: bytes) -> None:
+        """Put bytes back: the next `receive` returns them first."""
+        self._returned = data + self._returned
+
+    _returned: bytes = b""
+
+    def _take_returned(self, max_bytes: int) -> bytes:
+        data, self._returned = self._returned[:max_bytes], self._returned[max_bytes:]
+        return data
+
+
+class SocketTransport(Transport):
+    """A connected stream socket. Takes ownership; with a poller it can be watched."""
+
+    def __init__(self, sock: socket.socket, poller: Poller | None = None) -> None:
+        sock.setblocking(False)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = sock
+        self._fd = sock.fileno()
+        self._poller = poller
+        self._handler: Callable[[bytes], bool] | None = None
+        self._receiving = False
+        self.peer = _peer_name(sock)
+        # Bound methods: the hot path calls them for each transaction.
+        self._recv_into = sock.recv_into
+        self._send = sock.send
+
+    @property
+    def socket(self) -> socket.socket:
+        """The socket itself, for options."""
+        return self._socket
+
+    def watch(self, handler: Callable[[bytes], bool]) -> bool:
+        if self._poller is None or self._returned:
+            return False
+        self._handler = handler
+        self._poller.add(self._fd, self)
+        return True
+
+    def unwatch(self) -> None:
+        self._handler = None
+
+    def on_readable(self) -> bool:
+        """The poller's turn: one receive, one call."""
+        handler = self._handler
+        if handler is None:
+            return False
+        try:
+            count = self._recv_into(_buffer)
+        except BlockingIOError:
+            return True
+        except OSError as problem:
+            self.fault = problem.strerror or str(problem)
+            count = 0
+        if not handler(bytes(_view[:count])) and self._handler is handler:
+            self._handler = None
+        # At the end of the stream the socket stays readable for ever.
+        return count > 0
+
+    def send_nowait(self, data: bytes) -> int:
+        try:
+            return self._send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as problem:
+            self.fault = problem.strerror or str(problem)
+            raise trio.BrokenResourceError(self.fault) from None
+
+    async def send(self, data: bytes) -> None:
+        sent = self.send_nowait(data)
+        while sent < len(data):
+            try:
+                await trio.lowlevel.wait_writable(self._socket)
+            except trio.ClosedResourceError:
+                raise trio.BrokenResourceError("closed") from None
+            sent += self.send_nowait(memoryview(data)[sent : sent + (1 << 20)])  # type: ignore[arg-type]
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        if self._returned:
+            return self._take_returned(max_bytes)
+        if self._receiving or self._handler is not None:
+            raise trio.BusyResourceError("this transport is being read already")
+        self._receiving = True
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._socket)
+                try:
+                    return self._socket.recv(max_bytes)
+                except BlockingIOError:
+                    continue
+        except OSError as problem:
+            self.fault = problem.strerror or str(problem)
+            return b""
+        except trio.ClosedResourceError:
+            return b""
+        finally:
+            self._receiving = False
+
+    def close(self) -> None:
+        self._handler = None
+        if self._socket.fileno() < 0:
+            return
+        if self._poller is not None:
+            self._poller.remove(self._fd)
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+
+class StreamTransport(Transport):
+    """Any Trio stream. Cannot be watched; ``send_nowait`` takes nothing."""
+
+    def __init__(self, stream: trio.abc.Stream, *, peer: str = "", encrypted: bool = False) -> None:
+        self.stream = stream
+        self.peer = peer
+        self.encrypted = encrypted
+        self._closed = False
+
+    def watch(self, handler: Callable[[bytes], bool]) -> bool:
+        return False
+
+    def unwatch(self) -> None:
+        return
+
+    def send_nowait(self, data: bytes) -> int:
+        return 0
+
+    async def send(self, data: bytes) -> None:
+        try:
+            await self.stream.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
+            self.fault = _reason(problem)
+            raise trio.BrokenResourceError(self.fault) from None
+
+    async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
+        if self._returned:
+            return self._take_returned(max_bytes)
+        try:
+            # Memory streams return bytearray, sockets and TLS return bytes; callers see bytes only.
+            return bytes(await self.stream.receive_some(max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
+            self.fault = _reason(problem)
+            return b""
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        _close_stream(self.stream)
+
+    async def aclose(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        with contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError, OSError):
+            await self.stream.aclose()
+
+
+class TransportStream(trio.abc.Stream):
+    """The other way round: a Transport as a Trio stream, to put TLS on top of it."""
+
+    def __init__(self, transport: Transport) -> None:
+        self.transport = transport
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await self.transport.send(bytes(data))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        return await self.transport.receive(max_bytes or RECEIVE_BYTES)
+
+    async def aclose(self) -> None:
+        self.transport.close()
+        await trio.lowlevel.checkpoint()
+
+
+def _close_stream(stream: trio.abc.Stream) -> None:
+    """Close the innermost stream without awaiting: nobody is told, the resources are free."""
+    if isinstance(stream, trio.SSLStream):
+        _close_stream(stream.transport_stream)
+    elif isinstance(stream, TransportStream):
+        stream.transport.close()
+    elif isinstance(stream, trio.SocketStream):
+        stream.socket.close()
+    elif isinstance(stream, trio.StapledStream):
+        for half in (stream.send_stream, stream.receive_stream):
+            half.close()
+
+
+def _reason(problem: BaseException) -> str:
+    """OpenSSL's or the system's words, which Trio keeps as the cause."""
+    return str(problem.__cause__ or problem) or type(problem).__name__
+
+
+def _peer_name(sock: socket.socket) -> str:
+    try:
+        name = sock.getpeername()
+    except OSError:
+        return "disconnected"
+    if isinstance(name, tuple):
+        host, port = name[:2]
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return "unix socket"

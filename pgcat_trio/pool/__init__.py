@@ -1,0 +1,1 @@
+"""Server connections: dialling, sharing, cleaning, and choosing between servers."""

@@ -1,0 +1,118 @@
+"""One server connection, from the moment it is ready for queries until it is closed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..routing.effects import Effect
+from ..wire import codes
+from ..wire.upstream import Upstream
+from .settings import intern, tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from ..net.transport import Transport
+    from .pool import Pool
+    from .settings import Settings
+
+NO_EFFECT: Final = Effect(0)
+
+
+class Backend:
+    """A connection that is ready for queries. Who holds it owns it; its pool knows it until `Pool.forget`.
+
+    ``parameters`` are all ParameterStatus values the server sent, ``settings`` those that follow a client plus what the
+    proxy has set for one.
+    """
+
+    __slots__ = (
+        "broken",
+        "cancelling",
+        "created_at",
+        "effects",
+        "expires_at",
+        "idle_since",
+        "key",
+        "on_idle_data",
+        "parameters",
+        "pid",
+        "pool",
+        "quarantined",
+        "retired",
+        "sending",
+        "settings",
+        "transactions",
+        "transport",
+        "upstream",
+    )
+
+    def __init__(
+        self, pool: Pool, transport: Transport, parameters: Mapping[str, str], pid: int, key: bytes, now: float
+    ) -> None:
+        self.pool = pool
+        self.transport = transport
+        self.upstream = Upstream()
+        self.parameters = dict(parameters)
+        self.settings: Settings = intern(dict(tracked(parameters.items())))
+        self.pid = pid
+        self.key = key
+        self.created_at = now
+        self.expires_at = now
+        self.idle_since = now
+        self.on_idle_data: Callable[[bytes], bool] = bool
+        """What its pool does with bytes that come while it is idle."""
+        self.transactions = 0
+        self.effects = NO_EFFECT
+        """What its users have left behind on it since it was last cleaned."""
+        self.broken: str | None = None
+        """Why it must not be used any more."""
+        self.retired = False
+        """Its pool has been replaced: close it when it comes back."""
+        self.sending = False
+        """A send to it is in progress, or ended in the middle of a message."""
+        self.cancelling = 0
+        """CancelRequests on their way to it: until they have arrived it serves nobody else."""
+        self.quarantined = False
+        """It has been given back and waits for them."""
+
+    @property
+    def clean(self) -> bool:
+        """True if the next user cannot see that there was a last one."""
+        return not (self.effects or self.cancelling or self.broken or self.sending or self.retired) and (
+            self.upstream.quiet
+        )
+
+    @property
+    def blemish(self) -> str:
+        """In a word, why it is not clean: for the log."""
+        if self.broken:
+            return self.broken
+        upstream = self.upstream
+        reasons = {
+            "retired": self.retired,
+            "unfinished message": self.sending or not upstream.between_messages,
+            "replication": upstream.streaming,
+            "copy": upstream.expected.copy_in,
+            "query running": not upstream.expected.settled,
+            "transaction": upstream.status != codes.IDLE,
+            "cancel request under way": bool(self.cancelling),
+        }
+        effects = [effect.name.lower() for effect in Effect if effect in self.effects and effect.name]
+        return ", ".join([name for name, holds in reasons.items() if holds] + effects)
+
+    def take_changed_parameters(self) -> list[tuple[str, str]]:
+        """Note the ParameterStatus values that arrived; return those that follow a client."""
+        upstream = self.upstream
+        changes = upstream.changed_parameters
+        upstream.changed_parameters = []
+        self.parameters.update(changes)
+        changes = tracked(changes)
+        if changes:
+            self.settings = self.settings.with_changes(changes)
+        return changes
+
+    def last_words(self) -> str | None:
+        """What the server said before it went away, if it said anything."""
+        error = self.upstream.last_error
+        return error.get("M") if error else None

@@ -1,0 +1,129 @@
+"""Conversations of the proxy's own with a backend: cleaning, checking, applying settings. And CancelRequest."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ..errors import BackendLost, ServerError, ServerUnavailable
+from ..routing.effects import Effect
+from ..wire import codes, encode
+from .connect import Target, dial, start_tls
+
+if TYPE_CHECKING:
+    from ..config.model import General
+    from .backend import Backend
+
+CLEANING: Final[dict[Effect, str]] = {
+    Effect.SETTINGS: "RESET SESSION AUTHORIZATION; RESET ALL",
+    Effect.PREPARED: "DEALLOCATE ALL",
+    Effect.CURSORS: "CLOSE ALL",
+    Effect.LISTEN: "UNLISTEN *",
+    Effect.ADVISORY_LOCKS: "SELECT pg_catalog.pg_advisory_unlock_all()",
+    Effect.TEMPORARY: "DISCARD TEMP",
+    Effect.UNKNOWN: "DISCARD ALL",
+}
+"""What takes each effect away. An effect that is not here (LOAD) cannot be: the connection is closed."""
+
+_REMOVABLE: Final = functools.reduce(operator.or_, CLEANING)
+
+
+def cleaning_sql(effects: Effect) -> str | None:
+    """The statements that take these effects away, "" for none; None if no statement can."""
+    if effects & ~_REMOVABLE:
+        return None
+    if Effect.UNKNOWN in effects:
+        # Everything at once; it is not allowed together with other statements.
+        return CLEANING[Effect.UNKNOWN]
+    return "; ".join(sql for effect, sql in CLEANING.items() if effect in effects)
+
+
+async def exchange(backend: Backend, sql: str) -> None:
+    """Run a query of our own on a backend that is quiet, and wait until it is quiet again.
+
+    Raises `ServerError` if the server refuses it (the backend is quiet all the same) and `BackendLost` if it goes away.
+    After `Cancelled` the backend is in the middle of the conversation: close it. The caller bounds the time.
+    """
+    backend.transport.unwatch()
+    backend.upstream.expected.sent_own_query()
+    await _send(backend, encode.query(sql))
+    await drain(backend)
+    error = backend.upstream.take_swallowed_error()
+    if error is not None:
+        raise ServerError(error)
+
+
+async def drain(backend: Backend) -> None:
+    """Read and drop what the backend still sends, until it owes nothing. Raises `BackendLost`; see `exchange`."""
+    expected = backend.upstream.expected
+    while expected.queue or not backend.upstream.between_messages:
+        data = await backend.transport.receive()
+        if not data:
+            backend.broken = "server closed the connection"
+            raise BackendLost(backend.last_words() or backend.transport.fault or "the server closed the connection")
+        backend.upstream.feed(data)
+    backend.take_changed_parameters()
+
+
+async def clean(backend: Backend, options: General, *, reset: bool) -> None:
+    """Make a backend that somebody left in any state fit for the next one, or raise a `ProxyError` or OSError.
+
+    What is running is cancelled, an open COPY fails, a transaction is rolled back, effects are taken away (with
+    ``reset``). The caller bounds the time, and closes the backend if this raises anything, `Cancelled` included.
+    """
+    upstream = backend.upstream
+    expected = upstream.expected
+    backend.transport.unwatch()
+    if expected.copy_in:
+        await _send(backend, encode.copy_fail("the client is gone"))
+        expected.copy_in = False
+    if expected.unsynced:
+        await _send(backend, encode.SYNC)
+        expected.sent(b"S", unsynced=False)
+    if expected.queue:
+        await send_cancel(backend.pool.target, backend.pid, backend.key, options)
+        await drain(backend)
+    if upstream.status != codes.IDLE:
+        await exchange(backend, "ROLLBACK")
+    effects = backend.effects
+    if effects and reset:
+        sql = cleaning_sql(effects)
+        if sql is None:
+            raise BackendLost("what the last user left behind cannot be taken away")
+        await exchange(backend, sql)
+        if effects & (Effect.SETTINGS | Effect.UNKNOWN):
+            backend.settings = backend.settings.without_startup_settings()
+    backend.effects = Effect(0)
+
+
+async def _send(backend: Backend, data: bytes) -> None:
+    backend.sending = True
+    try:
+        await backend.transport.send(data)
+        backend.sending = False
+    except trio.BrokenResourceError as problem:
+        backend.broken = "server closed the connection"
+        raise BackendLost(str(problem)) from None
+
+
+async def send_cancel(target: Target, pid: int, key: bytes, options: General) -> None:
+    """Ask the server to cancel what a backend runs, and wait until the server has taken notice.
+
+    The postmaster signals the backend before it closes the connection that carried the request; so once this returns,
+    a later query on that backend is safe from it. Raises `ServerUnavailable`. The caller bounds the time.
+    """
+    transport = await dial(target, None, options)
+    try:
+        stream = await start_tls(transport, target) if target.encrypts else transport
+        await stream.send(encode.cancel_request(pid, key))
+        while await stream.receive(64):
+            pass
+    except trio.BrokenResourceError as problem:
+        raise ServerUnavailable(f"cancel request to {target.address} failed: {problem}") from None
+    finally:
+        transport.close()
+
+

@@ -1,0 +1,334 @@
+"""The backends of one identity on one server: opening, keeping idle ones, cleaning, closing.
+
+A pool decides nothing about who gets a backend: that is the cluster's (`cluster.Cluster`), to which every backend that
+becomes free is offered. All bookkeeping is synchronous; whatever has to wait runs as a task of the pools' nursery.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Final, Protocol
+
+import structlog
+import trio
+
+from ..config.model import Role
+from ..errors import ProxyError, ServerError, ServerUnavailable
+from ..wire import encode
+from .backend import Backend
+from .connect import open_connection
+from .exchange import clean, exchange, send_cancel
+
+if TYPE_CHECKING:
+    from ..config.model import General, User
+    from ..net.poller import Poller
+    from .connect import Target
+    from .server import Server
+
+log = structlog.get_logger("pgcat_trio.pool")
+
+CLEANING_TIMEOUT_S: Final = 5.0
+"""How long cleaning a backend may take before closing it is the better choice (PgDog's rollback_timeout is the same)."""
+
+CANCEL_TIMEOUT_S: Final = 10.0
+"""PgBouncer's cancel_wait_timeout."""
+
+_MAX_DIALS: Final = 8
+"""Logins in flight per pool: enough to fill a pool quickly, too few to look like an attack to a server that restarts."""
+
+_LIFETIME_JITTER: Final = 0.1
+"""Lifetimes are up to a tenth shorter, each by its own amount, so that a pool does not reconnect all at once."""
+
+
+class Owner(Protocol):
+    """Who is told what happens in a pool."""
+
+    def offer(self, backend: Backend) -> bool:
+        """Give a clean backend to whoever waits for one; False if nobody does."""
+        ...
+
+    def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
+        """A new backend said these things about its server."""
+        ...
+
+    def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
+        """A dial ended, or a place became free."""
+        ...
+
+
+class Pool:
+    """One server, one identity. ``nursery`` is the pools' nursery of the supervisor."""
+
+    def __init__(
+        self,
+        owner: Owner,
+        server: Server,
+        role: Role,
+        target: Target,
+        user: User,
+        options: General,
+        nursery: trio.Nursery,
+        poller: Poller | None,
+        *,
+        reset: bool = True,
+    ) -> None:
+        self.owner = owner
+        self.server = server
+        self.role = role
+        self.target = target
+        self.user = user
+        self.options = options
+        self.backends: set[Backend] = set()
+        """All open backends, leased and idle."""
+        self.idle: deque[Backend] = deque()
+        self.opening = 0
+        self.transactions = 0
+        """Times that a backend was given back."""
+        self.retired = False
+        self._nursery = nursery
+        self._poller = poller
+        self._reset = reset
+
+    @property
+    def name(self) -> str:
+        """For logs: identity and server."""
+        return f"{self.target.user}@{self.target.address}/{self.target.database}"
+
+    @property
+    def busy(self) -> int:
+        """Backends that are not idle."""
+        return len(self.backends) - len(self.idle)
+
+    @property
+    def full(self) -> bool:
+        """No place for one more backend."""
+        return len(self.backends) + self.opening >= self.user.pool_size
+
+    # -- idle backends ---------------------------------------------------------------------------------------------
+
+    def take_idle(self, now: float) -> Backend | None:
+        """An idle backend that needs no check, now the caller's; None if there is none."""
+        idle = self.idle
+        if not idle:
+            return None
+        backend = idle[0] if self.options.server_round_robin else idle[-1]
+        if now - backend.idle_since > self.options.healthcheck_delay_s:
+            return None
+        if self.options.server_round_robin:
+            idle.popleft()
+        else:
+            idle.pop()
+        return backend
+
+    def take_unchecked(self) -> Backend | None:
+        """An idle backend, whatever its age, now the caller's."""
+        if not self.idle:
+            return None
+        backend = self.idle.popleft()
+        backend.transport.unwatch()
+        return backend
+
+    async def check(self, backend: Backend) -> bool:
+        """Ask a backend that the caller took whether it still answers; if not, it and its contemporaries are closed.
+
+        After `Cancelled` the backend is closed.
+        """
+        healthy = False
+        try:
+            with trio.move_on_after(self.options.healthcheck_timeout_s):
+                await exchange(backend, "")
+                healthy = True
+        except ProxyError:
+            pass
+        finally:
+            if not healthy:
+                self.close(backend, "failed health check")
+                for other in [other for other in self.idle if other.idle_since <= backend.idle_since]:
+                    self.idle.remove(other)
+                    self.close(other, "failed health check")
+        return healthy
+
+    def _put_idle(self, backend: Backend) -> None:
+        backend.idle_since = trio.current_time()
+        if self.owner.offer(backend):
+            return
+        self.idle.append(backend)
+        backend.transport.watch(backend.on_idle_data)
+
+    def _idle_data(self, backend: Backend, data: bytes) -> bool:
+        """What a server says while nobody asked: a notice, a changed parameter, or goodbye."""
+        try:
+            if data:
+                backend.upstream.feed(data)
+                backend.take_changed_parameters()
+                return True
+            reason = backend.last_words() or backend.transport.fault or "server closed the connection"
+        except ProxyError as problem:
+            reason = problem.message
+        self.idle.remove(backend)
+        self.close(backend, reason)
+        return False
+
+    # -- giving back -----------------------------------------------------------------------------------------------
+
+    def release(self, backend: Backend) -> None:
+        """Take a backend back, in whatever state. Synchronous and total: the caller has nothing more to do with it."""
+        self.transactions += 1
+        if backend.clean:
+            if trio.current_time() < backend.expires_at:
+                self._put_idle(backend)
+            else:
+                self.close(backend, "server_lifetime reached")
+        elif backend.broken or backend.retired or backend.sending or backend.upstream.streaming:
+            self.close(backend, backend.blemish)
+        elif backend.cancelling:
+            backend.quarantined = True
+        else:
+            self._nursery.start_soon(self._recycle, backend)
+
+    async def _recycle(self, backend: Backend) -> None:
+        blemish = backend.blemish
+        log.debug("backend.cleaning", pool=self.name, pid=backend.pid, reason=blemish)
+        cleaned = False
+        try:
+            with trio.move_on_after(CLEANING_TIMEOUT_S):
+                await clean(backend, self.options, reset=self._reset)
+                cleaned = True
+        except ProxyError as problem:
+            blemish = f"{blemish}; {problem.message}"
+        finally:
+            if not (cleaned and backend.clean):
+                self.close(backend, f"could not be cleaned: {blemish}")
+        if cleaned and backend in self.backends:
+            self._put_idle(backend)
+
+    def close(self, backend: Backend, reason: str) -> None:
+        """Close a backend that is not on the idle stack and forget it. Never raises."""
+        if backend not in self.backends:
+            return
+        self.backends.remove(backend)
+        backend.broken = backend.broken or reason
+        if not backend.sending:
+            try:
+                backend.transport.send_nowait(encode.TERMINATE)
+            except trio.BrokenResourceError:
+                pass  # it is gone already, which is what we want
+        backend.transport.close()
+        log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.owner.opened_or_failed(self, None)
+
+    def retire(self) -> None:
+        """Close the idle backends now and the others when they come back."""
+        self.retired = True
+        for backend in self.backends:
+            backend.retired = True
+        while (idle := self.take_unchecked()) is not None:
+            self.close(idle, "retired")
+
+    # -- opening ---------------------------------------------------------------------------------------------------
+
+    def open_soon(self) -> bool:
+        """Start to open one more backend, if there is a place for it; False if not."""
+        if self.full or self.retired or self.opening >= _MAX_DIALS:
+            return False
+        self.opening += 1
+        self._nursery.start_soon(self._open)
+        return True
+
+    async def _open(self) -> None:
+        error: ProxyError | None = None
+        try:
+            backend = await self._connect()
+        except ProxyError as problem:
+            error = problem
+        finally:
+            self.opening -= 1
+        if error is not None:
+            self._open_failed(error)
+        elif self.retired:
+            self.close(backend, "retired")
+        else:
+            self._put_idle(backend)
+        self.owner.opened_or_failed(self, error)
+
+    async def probe(self) -> ProxyError | None:
+        """Open one backend if there is none and keep it; the reason if that fails."""
+        if self.backends or self.full:
+            return None
+        self.opening += 1
+        try:
+            backend = await self._connect()
+        except ProxyError as error:
+            self._open_failed(error)
+            return error
+        finally:
+            self.opening -= 1
+        self._put_idle(backend)
+        return None
+
+    async def _connect(self) -> Backend:
+        """One new backend, known to the pool. Nothing is left open after an error or `Cancelled`."""
+        timeout_s = self.user.connect_timeout_s
+        with trio.move_on_after(timeout_s):
+            greeting = await open_connection(self.target, self._poller, self.options)
+            # No await from here on: the connection is owned by the time anything can be cancelled.
+            now = trio.current_time()
+            backend = Backend(self, greeting.transport, greeting.parameters, greeting.pid, greeting.key, now)
+            backend.expires_at = now + self.user.server_lifetime_s * (1 - _LIFETIME_JITTER * random.random())
+            backend.on_idle_data = partial(self._idle_data, backend)
+            backend.upstream.feed(greeting.rest)
+            self.backends.add(backend)
+            self.owner.greeted(self, greeting.parameters)
+            log.info("backend.opened", pool=self.name, pid=backend.pid, tls=greeting.transport.encrypted)
+            return backend
+        raise ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")
+
+    def _open_failed(self, error: ProxyError) -> None:
+        if self.retired:
+            return
+        refused = isinstance(error, ServerError)
+        log.warning("backend.refused" if refused else "backend.unreachable", pool=self.name, reason=error.message)
+        # A server that has words for us is ill only if it says so (class 57P: shutting down, starting up, crashed).
+        ill = error.sqlstate.startswith("57P") if isinstance(error, ServerError) else True
+        if ill and self.role is Role.REPLICA:
+            self.server.ban(error.message, trio.current_time())
+
+    # -- cancelling ------------------------------------------------------------------------------------------------
+
+    def cancel_soon(self, backend: Backend) -> None:
+        """Send a CancelRequest for what a leased backend runs; it serves nobody else until that has arrived."""
+        backend.cancelling += 1
+        self._nursery.start_soon(self._cancel, backend)
+
+    async def _cancel(self, backend: Backend) -> None:
+        try:
+            with trio.move_on_after(CANCEL_TIMEOUT_S) as scope:
+                await send_cancel(self.target, backend.pid, backend.key, self.options)
+            if scope.cancelled_caught:
+                log.warning("cancel.timed_out", pool=self.name, pid=backend.pid)
+        except ProxyError as problem:
+            log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem.message)
+        finally:
+            backend.cancelling -= 1
+            if backend.quarantined and not backend.cancelling:
+                backend.quarantined = False
+                self.transactions -= 1  # it was counted when it came back the first time
+                self.release(backend)
+
+    # -- upkeep ----------------------------------------------------------------------------------------------------
+
+    def sweep(self, now: float) -> None:
+        """Close what has been idle or alive for too long; keep ``min_pool_size`` open."""
+        floor = self.user.min_pool_size
+        for backend in list(self.idle):
+            too_old = now >= backend.expires_at
+            too_idle = now - backend.idle_since > self.user.idle_timeout_s and len(self.backends) > floor
+            if too_old or too_idle:
+                self.idle.remove(backend)
+                self.close(backend, "server_lifetime reached" if too_old else "idle_timeout reached")
+        if not self.server.banned:
+            for _ in range(floor - len(self.backends) - self.opening):
+                if not self.open_soon():
+                    break

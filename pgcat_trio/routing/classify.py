@@ -1,0 +1,156 @@
+"""What one text of SQL is: a proven read, the beginning of a transaction, or something for the primary.
+
+The leading keyword decides, from our own lexer. A query (SELECT, WITH, VALUES, TABLE) is a read only if two witnesses
+agree: the words and calls that the lexer found (here), and the tree that sqlglot makes of them (`prove.py`). What is
+not proven goes to the primary, with the reason.
+
+Not visible in a text, and therefore not considered: what a view, a rule, a user-defined operator or type does.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pgcat_trio.routing.effects import LONG_TEXT_BYTES, Effect, effects_of, effects_of_statements
+from pgcat_trio.routing.lexer import is_word, split
+from pgcat_trio.routing.prove import QUERY_STARTS, NotProvenError, matching_parenthesis, prove_query
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgcat_trio.routing.lexer import Statement, Tokens
+
+
+class TransactionControl(enum.Enum):
+    """What a text that is one statement does to the transaction it stands in."""
+
+    NONE = "none"
+    BEGIN = "begin"
+    BEGIN_READ_ONLY = "begin_read_only"  # and a hot standby can run it
+    OTHER = "other"
+
+
+@attrs.frozen
+class StatementTraits:
+    """What is known about a text. ``reads``: proven to run on any hot standby and to change nothing."""
+
+    reads: bool
+    transaction_control: TransactionControl
+    effects: Effect
+    why: str
+
+
+_TRANSACTION_WORDS = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"})
+
+_WHY_PRIMARY = {
+    "BEGIN": "a transaction that may write",
+    "START": "a transaction that may write",
+    "SHOW": "SHOW answers for one server; the primary's answer is the expected one",
+    "SET": "SET changes the session",
+    "DO": "DO runs code that is not seen here",
+    "CALL": "CALL runs code that is not seen here",
+    "EXECUTE": "EXECUTE runs a statement that is not seen here",
+    "FETCH": "a cursor lives where it was declared",
+    "LOCK": "a hot standby refuses locks that conflict with writes",
+}
+
+
+def classify(sql: bytes, *, max_length: int | None = None, search_path_reported: bool = False) -> StatementTraits:
+    """The traits of a text as a client sends it (without the terminating NUL). Never raises.
+
+    Texts of more than ``max_length`` bytes (None: `LONG_TEXT_BYTES`, which is also the most that is ever read closely)
+    are not looked into and count as writes. A text of several statements is a read if each of them is.
+    """
+    limit = LONG_TEXT_BYTES if max_length is None else min(max_length, LONG_TEXT_BYTES)
+    if len(sql) > limit:
+        effects = effects_of(sql, search_path_reported=search_path_reported)
+        return StatementTraits(False, TransactionControl.NONE, effects, f"longer than {limit} bytes")
+    statements = split(sql)
+    effects = effects_of_statements(statements, search_path_reported=search_path_reported)
+    control = _transaction_control(statements[0]) if len(statements) == 1 else TransactionControl.NONE
+    if control is TransactionControl.BEGIN_READ_ONLY:
+        return StatementTraits(False, control, effects, "a read-only transaction")
+    try:
+        why = _prove(statements, effects)
+    except NotProvenError as unproven:
+        return StatementTraits(False, control, effects, str(unproven))
+    return StatementTraits(True, control, effects, why)
+
+
+def _transaction_control(statement: Statement) -> TransactionControl:
+    tokens = statement.tokens
+    first = tokens[0]
+    if first == "BEGIN" or tokens[:2] == ("START", "TRANSACTION"):
+        modes = [mode for mode in tokens if mode != ","]
+        read_only = ("READ", "ONLY") in itertools.pairwise(modes)
+        # A hot standby refuses SERIALIZABLE (PostgreSQL manual, 13.7.1); READ WRITE besides READ ONLY is an error.
+        if read_only and statement.doubt is None and not {"SERIALIZABLE", "WRITE"} & set(modes):
+            return TransactionControl.BEGIN_READ_ONLY
+        return TransactionControl.BEGIN
+    if first in _TRANSACTION_WORDS or tokens[:2] == ("PREPARE", "TRANSACTION"):
+        return TransactionControl.OTHER
+    return TransactionControl.NONE
+
+
+def _prove(statements: Sequence[Statement], effects: Effect) -> str:
+    """Why the statements are reads; raises NotProvenError."""
+    if not statements:
+        raise NotProvenError("no statement")
+    for statement in statements:
+        if statement.doubt:
+            raise NotProvenError(f"the text holds {statement.doubt}")
+    if effects:
+        raise NotProvenError(f"may leave something behind: {_names(effects)}")
+    whys = [_prove_statement(statement.tokens) for statement in statements]
+    return whys[0] if len(whys) == 1 else f"{len(whys)} statements, each a read"
+
+
+def _names(effects: Effect) -> str:
+    return ", ".join(effect.name.lower().replace("_", " ") for effect in Effect if effect in effects and effect.name)
+
+
+def _prove_statement(tokens: Tokens) -> str:
+    first = tokens[0]
+    if first in QUERY_STARTS:
+        prove_query(tokens)
+        return "a read-only query"
+    if first == "EXPLAIN":
+        prove_query(_explained(tokens))
+        return "EXPLAIN of a read-only query"
+    if first == "COPY":
+        return _prove_copy(tokens)
+    why = _WHY_PRIMARY.get(first)
+    if why is None and is_word(first):
+        why = f"{first[:63]} is not known to be a read"
+    raise NotProvenError(why or "begins with no keyword")
+
+
+def _explained(tokens: Tokens) -> Tokens:
+    position = 1
+    if tokens[1:2] == ("(",) and tokens[2:3] and tokens[2] not in QUERY_STARTS:
+        position = matching_parenthesis(tokens, 1) + 1
+    while tokens[position : position + 1] in (("ANALYZE",), ("ANALYSE",), ("VERBOSE",)):
+        position += 1
+    return tokens[position:]
+
+
+def _prove_copy(tokens: Tokens) -> str:
+    """``COPY (query) TO STDOUT ...`` or ``COPY table [(columns)] TO STDOUT ...``."""
+    if tokens[1:2] == ("(",):
+        close = matching_parenthesis(tokens, 1)
+        if tokens[close + 1 : close + 3] == ("TO", "STDOUT"):
+            prove_query(tokens[2:close])
+            return "COPY of a read-only query to the client"
+    else:
+        position = 2
+        while tokens[position : position + 1] == (".",):
+            position += 2
+        if tokens[position : position + 1] == ("(",):
+            position = matching_parenthesis(tokens, position) + 1
+        if tokens[position : position + 2] == ("TO", "STDOUT"):
+            return "COPY of a table to the client"
+    raise NotProvenError("COPY that does not go to the client")

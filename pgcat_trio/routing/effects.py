@@ -1,0 +1,159 @@
+"""What a statement may leave behind on the server connection that runs it.
+
+A backend goes back to its pool clean or not at all, so every flag errs towards "may": a name in the text counts whether
+or not it is called, and a text that cannot be lexed for certain may have left anything. What ends with the transaction
+(``SET LOCAL``, plain cursors, row locks, ``pg_advisory_xact_lock``) leaves nothing. Effects of functions that only the
+server can look into are not seen, except for ``DO`` and ``CALL``, which exist for their effects.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pgcat_trio.routing.lexer import split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgcat_trio.routing.lexer import Statement
+
+# Settings that follow a client from backend to backend, because every server reports their changes (ParameterStatus).
+TRACKED_SETTINGS = (
+    "client_encoding",
+    "DateStyle",
+    "TimeZone",
+    "standard_conforming_strings",
+    "IntervalStyle",
+    "application_name",
+)
+# The same, from PostgreSQL 18 on.
+REPORTED_SINCE_18 = ("search_path",)
+
+# Above this size only the beginning of a text is lexed; the rest is searched for telling names, strings included.
+LONG_TEXT_BYTES = 16 * 1024
+_HEAD_BYTES = 1024
+
+
+class Effect(enum.IntFlag):
+    """What may be left on a server connection; ``NONE`` means that nothing is."""
+
+    NONE = 0
+    SETTINGS = enum.auto()
+    PREPARED = enum.auto()  # also: statements of the session may be gone (DEALLOCATE, DISCARD)
+    CURSORS = enum.auto()
+    LISTEN = enum.auto()
+    ADVISORY_LOCKS = enum.auto()
+    TEMPORARY = enum.auto()
+    LOADED = enum.auto()
+    UNKNOWN = enum.auto()  # anything at all
+
+
+_BY_FIRST_WORD = {
+    "RESET": Effect.SETTINGS,
+    "DISCARD": Effect.SETTINGS | Effect.PREPARED,
+    "PREPARE": Effect.PREPARED,
+    "DEALLOCATE": Effect.PREPARED,
+    "LISTEN": Effect.LISTEN,
+    "LOAD": Effect.LOADED,
+    "DO": Effect.UNKNOWN,
+    "CALL": Effect.UNKNOWN,
+}
+_BY_NAME_PREFIX = (
+    ("set_config", Effect.SETTINGS),
+    ("pg_advisory_lock", Effect.ADVISORY_LOCKS),
+    ("pg_try_advisory_lock", Effect.ADVISORY_LOCKS),
+    ("pg_temp", Effect.TEMPORARY),
+    ("pg_replication_origin_session_", Effect.UNKNOWN),
+    ("dblink_", Effect.UNKNOWN),
+)
+_NAME_PREFIXES = tuple(prefix for prefix, _ in _BY_NAME_PREFIX)
+_BEFORE_TEMPORARY = frozenset({"CREATE", "INTO", "LOCAL", "GLOBAL", "REPLACE"})
+
+
+def effects_of(sql: bytes, *, search_path_reported: bool = False) -> Effect:
+    """All that the statements of ``sql`` may leave behind. Never raises; linear in the length of ``sql``.
+
+    A plain ``SET`` of a tracked setting as the only statement counts as leaving nothing: the proxy moves such settings
+    itself. ``search_path`` belongs to them where the server reports it (``search_path_reported``).
+    """
+    if len(sql) > LONG_TEXT_BYTES:
+        return _effects_of_long_text(sql)
+    return effects_of_statements(split(sql), search_path_reported=search_path_reported)
+
+
+def effects_of_statements(statements: Sequence[Statement], *, search_path_reported: bool = False) -> Effect:
+    """`effects_of` for a text that has been split already."""
+    tracked = frozenset[str]()
+    if len(statements) == 1:
+        tracked = _TRACKED_ON_18 if search_path_reported else _TRACKED
+    effects = Effect.NONE
+    for statement in statements:
+        effects |= _effects_of_statement(statement, tracked)
+    return effects
+
+
+_TRACKED = frozenset(name.upper() for name in TRACKED_SETTINGS)
+_TRACKED_ON_18 = _TRACKED | {name.upper() for name in REPORTED_SINCE_18}
+
+
+def _effects_of_statement(statement: Statement, tracked: frozenset[str]) -> Effect:
+    if statement.doubt:
+        return Effect.UNKNOWN
+    tokens = statement.tokens
+    first = tokens[0]
+    second = tokens[1] if len(tokens) > 1 else ""
+    effects = _BY_FIRST_WORD.get(first, Effect.NONE)
+    if first == "SET" and not _set_leaves_nothing(statement.words, tracked):
+        effects |= Effect.SETTINGS
+    elif first == "PREPARE" and second == "TRANSACTION":
+        effects = Effect.NONE
+    elif first == "DECLARE" and "HOLD" in tokens:
+        effects |= Effect.CURSORS
+    previous = ""
+    for token in tokens:
+        name = token.strip('"').lower()
+        if name.startswith(_NAME_PREFIXES):
+            effects |= _effects_of_name(name)
+        elif token in ("TEMP", "TEMPORARY") and previous in _BEFORE_TEMPORARY:
+            effects |= Effect.TEMPORARY
+        previous = token
+    return effects
+
+
+def _effects_of_name(name: str) -> Effect:
+    effects = Effect.NONE
+    for prefix, effect in _BY_NAME_PREFIX:
+        if name.startswith(prefix):
+            effects |= effect
+    return effects
+
+
+def _set_leaves_nothing(words: tuple[str, ...], tracked: frozenset[str]) -> bool:
+    match words[1:]:
+        case ["LOCAL" | "TRANSACTION" | "CONSTRAINTS", *_]:
+            return True
+        case ["TIME", "ZONE", *_] | ["SESSION", "TIME", "ZONE", *_]:
+            return "TIMEZONE" in tracked
+        case ["NAMES", *_] | ["SESSION", "NAMES", *_]:
+            return "CLIENT_ENCODING" in tracked
+        case ["SESSION", name, *_] | [name, *_]:
+            return name in tracked
+    return False
+
+
+def _effects_of_long_text(sql: bytes) -> Effect:
+    """Coarse: by the first statement's beginning, and by telling names anywhere in the text."""
+    head = split(sql[:_HEAD_BYTES])
+    if not head or b";" in sql.rstrip(b"; \t\r\n"):
+        return Effect.UNKNOWN  # nothing but comments so far, or possibly several statements
+    effects = _effects_of_statement(attrs.evolve(head[0], doubt=None), frozenset())
+    lowered = sql.lower()
+    for prefix, effect in _BY_NAME_PREFIX:
+        if prefix.encode() in lowered:
+            effects |= effect
+    if b"temp" in lowered and head[0].tokens[0] in ("CREATE", "SELECT", "WITH"):
+        effects |= Effect.TEMPORARY
+    return effects

@@ -1,0 +1,227 @@
+"""The proof that a query (SELECT, WITH, VALUES, TABLE) only reads: two witnesses that must agree.
+
+* The lexer's tokens hold no word that writes, locks or creates, no relation that answers for one server alone, and no
+  call outside `READ_ONLY_FUNCTIONS`.
+* sqlglot parses them into one tree whose nodes are all on an allow-list.
+
+sqlglot never sees the client's text, only the lexer's tokens joined again, with every string as ``'x'`` and every rare
+operator as ``||``: so the two cannot disagree about where a string or a comment ends, and nothing that a client writes
+into a literal reaches the parser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import sqlglot
+from sqlglot import exp
+
+from pgcat_trio.routing.functions import PER_SERVER_RELATIONS, READ_ONLY_FUNCTIONS, SYNTAX_BEFORE_PARENTHESIS
+from pgcat_trio.routing.lexer import is_word
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgcat_trio.routing.lexer import Tokens
+
+QUERY_STARTS = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})
+
+# sqlglot runs in the one thread that serves everybody, at 5 to 15 us per text, and in some corners much worse: the
+# limits keep any text below some 30 ms (joins that wait for their ON cost 2**n, subscripts n**2).
+MAX_TOKENS = 2000
+MAX_DEPTH = 32
+MAX_SUBSCRIPTS = 64
+MAX_OPEN_JOINS = 6
+# In a list of literals only the first few reach the parser: their number proves nothing.
+MAX_LITERALS_IN_A_ROW = 8
+
+
+class NotProvenError(Exception):
+    """Why a statement is not known to be a read."""
+
+
+def prove_query(tokens: Tokens) -> None:
+    """Return if ``tokens`` are one query that any hot standby can run; else raise NotProvenError with the reason."""
+    if not tokens or tokens[0] not in QUERY_STARTS:
+        raise NotProvenError("no query that could be a read")
+    _check_size(tokens)
+    _check_words(tokens)
+    unexplained = Counter(_unknown_calls(tokens))
+    tree = _parse(" ".join(_for_parser(tokens)))
+    for node in tree.walk():
+        _check_node(node)
+        if isinstance(node, exp.TableAlias) and node.args.get("columns"):
+            unexplained[node.name.lower()] -= 1  # "t(a, b)" names columns: it is no call
+    for name, count in unexplained.items():
+        if count > 0:
+            raise NotProvenError(f"calls {name[:63]}, which is not known to be read-only")
+
+
+def matching_parenthesis(tokens: Tokens, position: int) -> int:
+    """Index of the parenthesis that closes the one at ``position``; raises NotProvenError if there is none."""
+    depth = 0
+    for index in range(position, len(tokens)):
+        if tokens[index] == "(":
+            depth += 1
+        elif tokens[index] == ")":
+            depth -= 1
+            if depth == 0:
+                return index
+    raise NotProvenError("unbalanced parentheses")
+
+
+# -- first witness: the tokens --------------------------------------------------------------------------------------
+
+_DEPTH_CHANGE = {"(": 1, "[": 1, "CASE": 1, ")": -1, "]": -1, "END": -1}
+_JOIN_CHANGE = {"JOIN": 1, "ON": -1, "USING": -1}
+_WRITING_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", ";"})
+_LOCKING_WORDS = frozenset({"SHARE", "NO", "KEY"})
+_STATEMENTS = """
+    ALTER ANALYZE ATTACH BEGIN CACHE CALL COMMENT COMMIT COPY CREATE DECLARE DESC DESCRIBE DETACH DO DROP END EXEC
+    EXECUTE EXPLAIN FETCH GRANT KILL LOAD LOCK OPTIMIZE PIVOT PRAGMA PREPARE REFRESH REINDEX RENAME RESET REVOKE
+    ROLLBACK SET SHOW TRUNCATE UNCACHE UNPIVOT USE VACUUM
+"""
+# Where a query could stand, sqlglot takes these for statements, and logs a warning for each that it cannot parse.
+_STATEMENT_WORDS = frozenset(_STATEMENTS.split())
+
+
+def _check_size(tokens: Tokens) -> None:
+    if len(tokens) > MAX_TOKENS:
+        raise NotProvenError(f"more than {MAX_TOKENS} tokens")
+    depth = joins = subscripts = 0
+    previous = ""
+    for text in tokens:
+        depth = max(0, depth + _DEPTH_CHANGE.get(text, 0))
+        subscripts += text == "["
+        if text in _JOIN_CHANGE and previous != "CROSS":
+            joins = max(0, joins + _JOIN_CHANGE[text])
+        previous = text
+        if depth > MAX_DEPTH or subscripts > MAX_SUBSCRIPTS or joins > MAX_OPEN_JOINS:
+            raise NotProvenError("nested too deeply")
+
+
+def _check_words(tokens: Tokens) -> None:
+    has_ctes = "WITH" in tokens
+    previous = ""
+    for text in tokens:
+        if text in _WRITING_WORDS:
+            raise NotProvenError(f"contains {text}")
+        if previous == "FOR" and text in _LOCKING_WORDS:
+            raise NotProvenError("locks rows")
+        if has_ctes and previous in ("(", ")") and text in _STATEMENT_WORDS:
+            raise NotProvenError(f"contains {text}")
+        if text.lstrip('"').upper().startswith(PER_SERVER_RELATIONS):
+            raise NotProvenError("asks about one server or session")
+        previous = text
+
+
+def _unknown_calls(tokens: Tokens) -> Iterator[str]:
+    """The name before every "(" that is neither syntax nor a function known to be harmless."""
+    for index, text in enumerate(tokens):
+        if text != "(" or index == 0:
+            continue
+        name = tokens[index - 1]
+        qualified = index > 2 and tokens[index - 2] == "."
+        if is_word(name):
+            if not qualified and name in SYNTAX_BEFORE_PARENTHESIS:
+                continue
+            name = name.lower()
+        elif name[0] == '"':
+            name = name[1:-1]
+        else:
+            continue
+        if qualified and tokens[index - 3] not in ("PG_CATALOG", '"pg_catalog"'):
+            yield f"{tokens[index - 3].lower()}.{name}"
+        elif name not in READ_ONLY_FUNCTIONS:
+            yield name.lower()
+
+
+# -- second witness: the tree ---------------------------------------------------------------------------------------
+
+_PLAIN_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?|\.[0-9]+")
+_PLAIN_QUOTED = re.compile(r'"[A-Za-z0-9_ .$-]+"')
+_OPERATOR_CHARACTERS = frozenset("+-*/<>=~!@#%^&|`?")
+_PARSED_OPERATORS = frozenset({"+", "-", "*", "/", "%", "^", "<", ">", "=", "<=", ">=", "<>", "!=", "||", "~", "=>"})
+_SIGN_MAY_FOLLOW = re.compile(r"([*/<>=+-]+?)([+-]+)")
+
+
+def _for_parser(tokens: Tokens) -> Iterator[str]:
+    literals = 0
+    pending_comma = False
+    for text in tokens:
+        if text[0] in "'$" or text[0].isdigit() or (text[0] == "." and len(text) > 1):
+            literals += 1
+            if literals > MAX_LITERALS_IN_A_ROW and pending_comma:
+                pending_comma = False
+                continue
+        elif text == "," and literals:
+            if pending_comma:
+                yield ","
+            pending_comma = True
+            continue
+        else:
+            literals = 0
+        if pending_comma:
+            yield ","
+            pending_comma = False
+        yield from _normalized(text)
+    if pending_comma:
+        yield ","
+
+
+def _normalized(text: str) -> Iterator[str]:
+    first = text[0]
+    if first.isdigit():
+        yield text if _PLAIN_NUMBER.fullmatch(text) else "0"
+    elif first == '"':
+        yield text if _PLAIN_QUOTED.fullmatch(text) else '"q"'
+    elif first in _OPERATOR_CHARACTERS and text not in _PARSED_OPERATORS:
+        signs = _SIGN_MAY_FOLLOW.fullmatch(text)  # "a<-1": an operator of these characters alone ends in no sign
+        if signs is None:
+            yield "||"
+        else:
+            yield from (signs[1] if signs[1] in _PARSED_OPERATORS else "||", *signs[2])
+    else:
+        yield text
+
+
+def _parse(text: str) -> exp.Expr:
+    try:
+        trees = sqlglot.parse(text, dialect="postgres")
+    except Exception as error:  # whatever a parser of this size may raise, RecursionError included
+        raise NotProvenError(f"the parser gave up: {type(error).__name__}") from None
+    if len(trees) != 1 or not isinstance(trees[0], _QUERIES):
+        raise NotProvenError("the parser sees no single query")
+    return trees[0]
+
+
+_QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
+
+
+def _check_node(node: exp.Expr) -> None:
+    if isinstance(node, exp.Anonymous):
+        if node.name.lower() not in READ_ONLY_FUNCTIONS:
+            raise NotProvenError(f"calls {node.name[:63].lower()}, which is not known to be read-only")
+    elif not isinstance(node, _HARMLESS):
+        raise NotProvenError(f"contains {type(node).__name__}, which is not known to be read-only")
+
+
+# Every name before a "(" was looked up by the first witness, so the tree may hold any kind of function (operators with
+# a name, CASE and CAST are functions here too). Left out on purpose: Lock, Into, Command, all that is DDL or DML.
+_HARMLESS = (
+    exp.Func,
+    exp.Binary,
+    exp.Unary,
+    exp.SetOperation,
+    *(exp.Select, exp.Subquery, exp.Values, exp.With, exp.CTE, exp.RecursiveWithSearch),
+    *(exp.From, exp.Table, exp.TableAlias, exp.TableSample, exp.Join, exp.Lateral, exp.Unnest, exp.Where),
+    *(exp.Group, exp.Cube, exp.Rollup, exp.GroupingSets, exp.Having, exp.Distinct),
+    *(exp.Order, exp.Ordered, exp.WithinGroup, exp.Limit, exp.LimitOptions, exp.Offset, exp.Fetch),
+    *(exp.Window, exp.WindowSpec, exp.Filter),
+    *(exp.Column, exp.Identifier, exp.Alias, exp.Star, exp.Parameter, exp.Literal, exp.Boolean, exp.Null, exp.Var),
+    *(exp.Tuple, exp.Bracket, exp.Slice, exp.Between, exp.In, exp.SubqueryPredicate, exp.AtTimeZone),
+    *(exp.DataType, exp.DataTypeParam, exp.ColumnDef, exp.ObjectIdentifier, exp.Interval, exp.IntervalSpan),
+    *(exp.JSON, exp.JSONKeyValue, exp.JSONValue),
+)

@@ -1,0 +1,129 @@
+"""Where a request goes: what `classify` says about its texts, under one pool's settings, remembered by text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from pgcat_trio.config.model import Role
+from pgcat_trio.routing.cache import TextCache
+from pgcat_trio.routing.classify import StatementTraits, TransactionControl, classify
+from pgcat_trio.routing.effects import Effect, effects_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pgcat_trio.config.model import Pool
+
+
+@attrs.frozen
+class Route:
+    """The role a request needs, the reason in words, what it may leave behind.
+
+    ``fallback_to_primary``: with no replica at hand the primary may take it.
+    """
+
+    role: Role
+    why: str
+    effects: Effect
+    fallback_to_primary: bool
+
+    def with_effects(self, effects: Effect) -> Route:
+        """The same route for a request that leaves more behind."""
+        return self if effects in self.effects else attrs.evolve(self, effects=self.effects | effects)
+
+
+class Router:
+    """Routes the texts of one pool. Neither method awaits, does I/O or raises, whatever the bytes are.
+
+    Args:
+        default_role: where everything goes without splitting.
+        parser_enabled: PgCat's ``query_parser_enabled``; without it nothing is split.
+        splitting: PgCat's ``query_parser_read_write_splitting``.
+        primary_reads: whether the primary takes its share of the reads.
+        max_length: texts of more bytes are not parsed and go to the primary; None for no limit but the built-in one.
+        search_path_reported: the servers report ``search_path`` (PostgreSQL 18), so setting it leaves nothing behind.
+        cache_entries: how many texts are remembered.
+    """
+
+    def __init__(
+        self,
+        default_role: Role,
+        parser_enabled: bool,
+        splitting: bool,
+        primary_reads: bool,
+        max_length: int | None,
+        search_path_reported: bool = False,
+        cache_entries: int = 4096,
+    ) -> None:
+        self.default_role = default_role
+        self.splitting = parser_enabled and splitting
+        self.max_length = max_length
+        self.search_path_reported = search_path_reported
+        self.cache: TextCache[Route] = TextCache(cache_entries)
+        self._read_role = Role.ANY if primary_reads else Role.REPLICA
+        if self.splitting:
+            self._prepared_earlier = Route(Role.PRIMARY, "a statement prepared earlier", Effect.NONE, False)
+        else:
+            self._prepared_earlier = self._unsplit(Effect.NONE)
+        self.unknown = self.in_doubt(self._prepared_earlier.with_effects(Effect.UNKNOWN))
+        """The route of a request that cannot be read: a FunctionCall, a text of which only the beginning is here."""
+
+    @classmethod
+    def for_pool(cls, pool: Pool) -> Router:
+        """The router that a pool's configuration asks for."""
+        return cls(
+            pool.default_role,
+            pool.query_parser_enabled,
+            pool.query_parser_read_write_splitting,
+            pool.primary_reads_enabled,
+            pool.query_parser_max_length,
+        )
+
+    def in_doubt(self, route: Route) -> Route:
+        """The same request where more may follow that belongs to it, unseen: with splitting, to the primary."""
+        if not self.splitting or route.role is Role.PRIMARY:
+            return route
+        return Route(Role.PRIMARY, "more may follow in the same transaction", route.effects, False)
+
+    def route(self, sql: bytes) -> Route:
+        """The route of a text outside a transaction, given without its terminating NUL."""
+        found = self.cache.get(sql)
+        if found is None:
+            found = self._decide(sql)
+            self.cache.put(sql, found)
+        return found
+
+    def route_batch(self, texts: Sequence[bytes]) -> Route:
+        """One route for all that an extended-protocol request parses up to its Sync.
+
+        A request that parses nothing executes what was prepared earlier, which is unknown here.
+        """
+        if not texts:
+            return self._prepared_earlier
+        first, *others = (self.route(text) for text in texts)
+        for other in others:
+            first = _both(first, other)
+        return first
+
+    def _decide(self, sql: bytes) -> Route:
+        if not self.splitting:
+            return self._unsplit(effects_of(sql, search_path_reported=self.search_path_reported))
+        traits = classify(sql, max_length=self.max_length, search_path_reported=self.search_path_reported)
+        if _standby_can_run(traits):
+            return Route(self._read_role, traits.why, traits.effects, True)
+        return Route(Role.PRIMARY, traits.why, traits.effects, False)
+
+    def _unsplit(self, effects: Effect) -> Route:
+        return Route(self.default_role, "the pool's default role", effects, self.default_role is Role.ANY)
+
+
+def _standby_can_run(traits: StatementTraits) -> bool:
+    return traits.reads or traits.transaction_control is TransactionControl.BEGIN_READ_ONLY
+
+
+def _both(one: Route, other: Route) -> Route:
+    """The primary if either needs it; the effects of both."""
+    stricter = other if other.role is Role.PRIMARY and one.role is not Role.PRIMARY else one
+    return attrs.evolve(stricter, effects=one.effects | other.effects)

@@ -1,0 +1,1 @@
+"""The process: supervisor, listeners, signals, the sweep, and the admin console."""

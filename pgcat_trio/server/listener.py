@@ -1,0 +1,156 @@
+"""One accepted connection, from its first byte to its last: handshake, then a session or the admin console.
+
+Here is the one boundary of errors for clients: nothing that a client does, and no bug that it finds, reaches the
+listener. Whatever a client must be told before it has a session is told here.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from ..errors import AuthenticationFailed, LoginTimeout, ProxyError, ShuttingDown
+from ..net.transport import SocketTransport
+from ..pool.connect import set_keepalive
+from ..session.gateway import ADMIN_DATABASES
+from ..session.handshake import ClientGone, Handshake, Login
+from ..session.parameters import refuse_replication, requested_settings, settle
+from ..session.session import FAREWELL_S, Session
+from ..wire import codes, encode
+from .admin.console import Console
+
+if TYPE_CHECKING:
+    from .supervisor import Supervisor
+
+log = structlog.get_logger("pgcat_trio.client")
+
+
+async def serve_connection(supervisor: Supervisor, stream: trio.SocketStream) -> None:
+    """Handle one connection of ``trio.serve_listeners``. Never raises an Exception; closes the connection."""
+    transport = SocketTransport(socket.socket(fileno=stream.socket.detach()), supervisor.poller)
+    connection = Connection(supervisor, transport)
+    supervisor.connections.add(connection)
+    try:
+        set_keepalive(transport.socket, supervisor.general)
+        await connection.run()
+    except* Exception:
+        log.exception("client.bug", client=connection.peer)
+    finally:
+        supervisor.connections.discard(connection)
+        connection.handshake.transport.close()
+
+
+class Connection:
+    """A client's connection. ``session`` is there once it has logged in to a pool."""
+
+    def __init__(self, supervisor: Supervisor, transport: SocketTransport) -> None:
+        self.supervisor = supervisor
+        self.handshake = Handshake(transport, supervisor)
+        self.peer = transport.peer
+        self.session: Session | None = None
+        self.login_scope: trio.CancelScope | None = None
+
+    async def run(self) -> None:
+        """From the first byte to the last."""
+        try:
+            login, session = await self._log_in()
+            if login is None:
+                return
+            if session is not None:
+                await self._serve(login, session)
+            else:
+                await Console(self.supervisor, login, self.handshake.take_rest()).run()
+        except ClientGone as reason:
+            log.debug("client.left_during_login", client=self.peer, reason=str(reason))
+        except ProxyError as error:
+            log.warning("client.refused", client=self.peer, sqlstate=error.sqlstate, reason=error.message)
+            await self._tell(error)
+
+    def drain(self) -> None:
+        """The server shuts down: end at the next boundary; logins and idle sessions end now."""
+        if self.session is not None:
+            self.session.drain()
+        elif self.login_scope is not None:
+            self.login_scope.cancel()
+
+    async def _log_in(self) -> tuple[Login | None, Session | None]:
+        """The client's login and its session; no session for the admin console, no login for a CancelRequest."""
+        with trio.move_on_after(self.supervisor.general.client_login_timeout_s) as self.login_scope:
+            login = await self.handshake.run()
+            if login is None or login.database in ADMIN_DATABASES:
+                return login, None
+            return login, await self._open_session(login)
+        if self.supervisor.draining:
+            raise ShuttingDown("the proxy is shutting down")
+        raise LoginTimeout("canceling authentication due to timeout")
+
+    async def _open_session(self, login: Login) -> Session:
+        refuse_replication(login.parameters)
+        cluster = self.supervisor.find_cluster(login.database, login.user)
+        if cluster is None:
+            raise AuthenticationFailed(f'password authentication failed for user "{login.user}"')
+        settings = await settle(cluster, requested_settings(login.parameters))
+        return Session(login.transport, self.supervisor, cluster, login.user, login.database, settings)
+
+    async def _serve(self, login: Login, session: Session) -> None:
+        keys = self.supervisor.cancel_keys
+        pid, secret = keys.issue(login.protocol)
+        try:
+            keys.bind(pid, session)
+            self.session = session
+            self._log_connected(login)
+            session.outbox.write(_welcome(session, pid, secret))
+            await session.run(self.handshake.take_rest())
+        except trio.BrokenResourceError:
+            session.ended = "client left during the login"
+        finally:
+            keys.withdraw(pid)
+            self._log_disconnected(session)
+
+    async def _tell(self, error: ProxyError) -> None:
+        """Send last words to a client that has no session."""
+        transport = self.handshake.transport
+        with trio.move_on_after(FAREWELL_S, shield=True):
+            try:
+                await transport.send(encode.error_response(error, severity="FATAL"))
+                await transport.aclose()
+            except trio.BrokenResourceError:
+                return
+
+    def _log_connected(self, login: Login) -> None:
+        write = log.info if self.supervisor.general.log_client_connections else log.debug
+        write(
+            "client.connected",
+            client=self.peer,
+            user=login.user,
+            database=login.database,
+            tls=login.transport.encrypted,
+        )
+
+    def _log_disconnected(self, session: Session) -> None:
+        error = session.ended if isinstance(session.ended, ProxyError) else None
+        if error is not None:
+            write = log.warning
+        else:
+            write = log.info if self.supervisor.general.log_client_disconnections else log.debug
+        write(
+            "client.disconnected",
+            client=self.peer,
+            user=session.user,
+            database=session.database,
+            reason=error.message if error else session.ended,
+            transactions=session.transactions,
+            seconds=round(trio.current_time() - session.started_at, 3),
+        )
+
+
+def _welcome(session: Session, pid: int, secret: bytes) -> bytes:
+    """What a server says after a login: that it worked, the parameters, the cancel key, and that it is ready."""
+    reported = session.cluster.parameters or {}
+    own = {name: value for name, value in session.settings.values.items() if name in reported}
+    statuses = [encode.parameter_status(name, value) for name, value in {**reported, **own}.items()]
+    ready = encode.backend_key_data(pid, secret) + encode.ready_for_query()
+    return encode.authentication(codes.AUTH_OK) + b"".join(statuses) + ready

@@ -1,0 +1,247 @@
+"""The process's nursery tree, and the server as its sessions see it.
+
+    process      poller, sweep                         ends last
+    └─ pools     dials, cleaning, cancel requests
+       └─ sessions
+          └─ listeners                                 cancelled first
+
+Shutting down is the way back up the tree: stop listening, let sessions come to the end of their transactions (at most
+``shutdown_timeout``), cancel those that did not, close the backends.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from .._version import __version__
+from ..config import load_config
+from ..errors import BindError, ConfigError, ProxyError, ServerError, TooManyClients
+from ..net import poller as net_poller
+from ..net.tls import client_facing_context, own_certificate
+from ..session.cancel import CancelKeys
+from ..session.gateway import ClientTls
+from ..wire.scram import server_end_point
+from .directory import Directory
+from .listener import Connection, serve_connection
+
+if TYPE_CHECKING:
+    from ..config.model import Config, General
+    from ..pool.cluster import Cluster
+    from ..pool.pool import Pool
+    from ..session.gateway import Account
+
+log = structlog.get_logger("pgcat_trio")
+
+SWEEP_PERIOD_S: Final = 1 / 3
+"""How exactly timeouts are kept (PgBouncer's janitor runs as often)."""
+
+_BACKLOG: Final = 1024
+"""Connections that may wait for accept: as many as may storm in after a restart of the application."""
+
+_OWN_MISTAKES: Final = ("28", "3D")
+"""Classes of SQLSTATE by which a server says that the configuration is wrong, not that it is ill."""
+
+
+class Supervisor:
+    """One running proxy. `serve` makes one; what it offers to sessions is `session.gateway.Gateway`."""
+
+    def __init__(self, config: Config) -> None:
+        self.cancel_keys = CancelKeys()
+        self.connections: set[Connection] = set()
+        self.poller = net_poller.Poller() if net_poller.AVAILABLE else None
+        self.addresses: list[tuple[str, int]] = []
+        self.started_at = trio.current_time()
+        self._config = config
+        self._client_tls = _client_tls(config.general)
+        self._directory: Directory | None = None
+        self._shutdown = trio.Event()
+        self._draining = False
+        self._sessions_done: trio.CancelScope | None = None
+
+    # -- what sessions see -----------------------------------------------------------------------------------------
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    @property
+    def general(self) -> General:
+        """Its ``[general]`` section."""
+        return self._config.general
+
+    @property
+    def client_tls(self) -> ClientTls | None:
+        """TLS for clients."""
+        return self._client_tls
+
+    @property
+    def draining(self) -> bool:
+        """True once the server is shutting down."""
+        return self._draining
+
+    @property
+    def directory(self) -> Directory:
+        """Clusters, servers and accounts; there from the moment that the pools' nursery is."""
+        assert self._directory is not None
+        return self._directory
+
+    def find_cluster(self, database: str, user: str) -> Cluster | None:
+        """See `session.gateway.Gateway`."""
+        return self.directory.clusters.get((database, user))
+
+    def find_account(self, database: str, user: str) -> Account:
+        """See `session.gateway.Gateway`."""
+        return self.directory.find_account(database, user)
+
+    def admit(self) -> None:
+        """Raise `TooManyClients` if one connection more than allowed is open."""
+        limit = self.general.max_client_conn
+        if limit and len(self.connections) > limit:
+            raise TooManyClients(
+                f"no more connections allowed (max_client_conn = {limit})",
+                hint="Close idle connections or raise max_client_conn.",
+            )
+
+    # -- the tree --------------------------------------------------------------------------------------------------
+
+    async def run(self, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED) -> None:
+        """Serve until `shut_down`. Reports the bound addresses once clients are accepted.
+
+        Raises `BindError`, and `ConfigError` if a server says that the configuration is wrong.
+        """
+        listeners = await _open_listeners(self.general)
+        self.addresses = [listener.socket.getsockname()[:2] for listener in listeners]
+        try:
+            async with trio.open_nursery() as process:
+                if self.poller is not None:
+                    process.start_soon(self.poller.run)
+                process.start_soon(self._sweep)
+                async with trio.open_nursery() as pools:
+                    self._directory = Directory(self._config, pools, self.poller)
+                    try:
+                        await self._serve(listeners, task_status)
+                    finally:
+                        self._close_pools()
+                    pools.cancel_scope.cancel()
+                process.cancel_scope.cancel()
+        finally:
+            for listener in listeners:
+                listener.socket.close()
+        log.info("server.stopped")
+
+    async def _serve(
+        self, listeners: list[trio.SocketListener], task_status: trio.TaskStatus[list[tuple[str, int]]]
+    ) -> None:
+        if self.general.validate_config:
+            await self._validate()
+        async with trio.open_nursery() as sessions:
+            self._sessions_done = sessions.cancel_scope
+            async with trio.open_nursery() as listening:
+                handler = partial(serve_connection, self)
+                await listening.start(partial(trio.serve_listeners, handler, listeners, handler_nursery=sessions))
+                for host, port in self.addresses:
+                    log.info("server.listening", host=host, port=port, version=__version__)
+                task_status.started(self.addresses)
+                await self._shutdown.wait()
+                listening.cancel_scope.cancel()
+            for listener in listeners:
+                listener.socket.close()
+            await self._drain(sessions)
+
+    async def _drain(self, sessions: trio.Nursery) -> None:
+        """Let sessions come to the end of their transactions, then cut."""
+        self._draining = True
+        timeout_s = self.general.shutdown_timeout_s
+        log.info("server.draining", clients=len(self.connections), timeout_s=timeout_s)
+        for connection in tuple(self.connections):
+            connection.drain()
+        sessions.cancel_scope.deadline = trio.current_time() + timeout_s
+
+    def shut_down(self) -> None:
+        """Begin to shut down; a second call ends what is left at once."""
+        if self._shutdown.is_set() and self._sessions_done is not None:
+            log.warning("server.cutting", clients=len(self.connections))
+            self._sessions_done.cancel()
+        self._shutdown.set()
+
+    def _close_pools(self) -> None:
+        for cluster in self.directory.clusters.values():
+            cluster.retire()
+
+    async def _sweep(self) -> None:
+        """Everything that is done by the clock, for everybody at once: no query has a timer of its own."""
+        while True:
+            await trio.sleep(SWEEP_PERIOD_S)
+            now = trio.current_time()
+            for connection in tuple(self.connections):
+                if connection.session is not None:
+                    connection.session.sweep(now)
+            if self._directory is not None:
+                for server in self._directory.servers.values():
+                    server.expire_ban(now)
+                for pool in self._directory.pools():
+                    pool.sweep(now)
+
+    # -- configuration ---------------------------------------------------------------------------------------------
+
+    async def _validate(self) -> None:
+        """Connect to every server once. One that is down may come back; one that says "no" to our login will not."""
+        refusals: list[str] = []
+
+        async def probe(pool: Pool) -> None:
+            error = await pool.probe()
+            if isinstance(error, ServerError) and error.sqlstate.startswith(_OWN_MISTAKES):
+                refusals.append(f"server {pool.target.address} refused {pool.name}: {error.message}")
+            elif isinstance(error, ProxyError) and not isinstance(error, ServerError) and error.sqlstate[:2] == "28":
+                refusals.append(f"{pool.name}: {error.message}")
+
+        async with trio.open_nursery() as nursery:
+            for pool in self.directory.pools():
+                nursery.start_soon(probe, pool)
+        if refusals:
+            raise ConfigError(
+                "servers refuse the logins of the configuration", tuple(f"{self._config.path}: {r}" for r in refusals)
+            )
+
+    def reload(self) -> None:
+        """Read the file again and put it in force. Raises `ConfigError`, and then everything is as it was."""
+        log.info("config.reloading", path=self._config.path)
+        config = load_config(self._config.path)
+        client_tls = _client_tls(config.general)
+        for warning in config.warnings:
+            log.warning("config.warning", problem=warning)
+        self.directory.apply(config)
+        self._config = config
+        self._client_tls = client_tls
+        log.info("config.reloaded", path=config.path)
+
+
+def _client_tls(general: General) -> ClientTls | None:
+    if general.tls_certificate is None or general.tls_private_key is None:
+        return None
+    context = client_facing_context(general.tls_certificate, general.tls_private_key)
+    return ClientTls(context, server_end_point(own_certificate(str(general.tls_certificate))))
+
+
+async def _open_listeners(general: General) -> list[trio.SocketListener]:
+    try:
+        return await trio.open_tcp_listeners(general.port, host=general.host, backlog=_BACKLOG)
+    except OSError as problem:
+        reason = problem.strerror or str(problem)
+        raise BindError(f"cannot listen on {general.host}:{general.port}: {reason}") from None
+
+
+async def serve(
+    config: Config, *, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run the proxy inside the caller's nursery: ``addresses = await nursery.start(serve, config)``.
+
+    Reports the bound (host, port) pairs once clients are accepted. Cancelling it ends sessions at once; every backend is
+    closed by the time it returns. Raises `BindError` and `ConfigError`.
+    """
+    await Supervisor(config).run(task_status=task_status)

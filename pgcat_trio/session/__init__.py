@@ -1,0 +1,1 @@
+"""One client each: its login, its nursery, and the backend that it leases."""

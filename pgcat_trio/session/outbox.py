@@ -1,0 +1,55 @@
+"""What is on its way to the client: sent at once where the client reads, kept in order where it does not."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from ..net.transport import Transport
+
+
+class Outbox:
+    """The one writer to a client. ``write`` never waits; what could not be sent waits for `flush`."""
+
+    __slots__ = ("_backlog", "_transport", "intact", "stalled_since")
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._backlog = b""
+        self.intact = True
+        """False once a send broke or was cut short: what the client has seen ends in the middle of a message."""
+        self.stalled_since = math.inf
+        """Since when the client has not read what is due, by Trio's clock."""
+
+    @property
+    def empty(self) -> bool:
+        """True when all that was written is with the client's kernel."""
+        return not self._backlog and self.stalled_since == math.inf
+
+    def write(self, data: bytes) -> bool:
+        """Send, or keep for `flush`: True if nothing is left. Raises `trio.BrokenResourceError`."""
+        if not self.empty:
+            self._backlog += data
+            return False
+        try:
+            sent = self._transport.send_nowait(data)
+        except trio.BrokenResourceError:
+            self.intact = False
+            raise
+        if sent == len(data):
+            return True
+        self._backlog = data[sent:]
+        return False
+
+    async def flush(self) -> None:
+        """Send what was kept. Raises `trio.BrokenResourceError`; after that and after `Cancelled`, not ``intact``."""
+        while self._backlog:
+            data, self._backlog = self._backlog, b""
+            self.stalled_since = trio.current_time()
+            self.intact = False
+            await self._transport.send(data)
+            self.intact = True
+            self.stalled_since = math.inf

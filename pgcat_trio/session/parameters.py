@@ -1,0 +1,114 @@
+"""What a client asks for in its startup packet, and how it becomes settings that follow it from backend to backend."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..config.model import Role
+from ..errors import FeatureNotSupported, InvalidAuthorization
+from ..pool.exchange import exchange
+from ..pool.settings import Settings, canonical_name, intern, settings_sql, tracked
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..pool.cluster import Cluster
+
+_NOT_SETTINGS = frozenset(("user", "database", "options", "replication"))
+
+
+def requested_settings(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The settings that a startup packet asks for, by name; ``options`` first, as PostgreSQL applies it first.
+
+    Raises `InvalidAuthorization` for an ``options`` that cannot be read.
+    """
+    wanted = parse_options(parameters.get("options", ""))
+    for name, value in parameters.items():
+        if name not in _NOT_SETTINGS and not name.startswith("_pq_."):
+            wanted[canonical_name(name)] = value
+    return wanted
+
+
+def parse_options(options: str) -> dict[str, str]:
+    """Read ``-c name=value`` and ``--name=value``, parted by white space that a backslash protects.
+
+    PostgreSQL manual, "Connection Parameters" (options) and the server's pg_split_opts. Other command-line switches
+    mean something to a server process of one's own, which nobody has behind a pool.
+    """
+    words = iter(_split_options(options))
+    wanted: dict[str, str] = {}
+    for word in words:
+        if word == "-c":
+            assignment = next(words, "")
+        elif word.startswith("-c"):
+            assignment = word[2:]
+        elif word.startswith("--"):
+            assignment = word[2:]
+        else:
+            raise InvalidAuthorization(
+                f"the proxy does not support {word!r} in the connection's options",
+                hint="Use -c name=value or --name=value.",
+            )
+        name, equals, value = assignment.partition("=")
+        if not name or not equals:
+            raise InvalidAuthorization(f"the connection's options set {assignment!r} to no value")
+        wanted[canonical_name(name.replace("-", "_"))] = value
+    return wanted
+
+
+def _split_options(options: str) -> list[str]:
+    words: list[str] = []
+    word: str | None = None
+    characters = iter(options)
+    for character in characters:
+        if character.isspace():
+            if word is not None:
+                words.append(word)
+                word = None
+            continue
+        word = (word or "") + (next(characters, "") if character == "\\" else character)
+    return [*words, word] if word is not None else words
+
+
+def refuse_replication(parameters: Mapping[str, str]) -> None:
+    """A walsender cannot be shared, and passing one through is not built yet: say so rather than break."""
+    if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0", ""):
+        raise FeatureNotSupported(
+            "replication connections are not supported by this proxy", hint="Connect to the server itself."
+        )
+
+
+async def settle(cluster: Cluster, wanted: Mapping[str, str]) -> Settings:
+    """The settings of a new session in the server's own spelling (``utf-8`` becomes ``UTF8``).
+
+    Most values are known from earlier logins. New ones are tried on a backend, so that what the server refuses is
+    refused at login, with the server's own `ServerError`. Raises what `Cluster.acquire` raises as well.
+    """
+    known = cluster.canonical
+    if cluster.parameters is None or any(item not in known and not _evident(*item) for item in wanted.items()):
+        await _try_out(cluster, wanted)
+    assert cluster.parameters is not None
+    values = dict(tracked(cluster.parameters.items()))
+    values.update((name, known.get((name, value), value)) for name, value in wanted.items())
+    return intern(values)
+
+
+def _evident(name: str, value: str) -> bool:
+    """True for a value that every server takes as it is: names differ from client to client, so none are remembered."""
+    return name == "application_name" and len(value) < 64 and value.isascii() and value.isprintable()
+
+
+async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
+    backend = await cluster.acquire(Role.ANY, fallback_to_primary=True)
+    try:
+        sql = settings_sql(backend.settings, intern({**backend.settings.values, **wanted}))
+        if sql:
+            await exchange(backend, sql)
+        reported = backend.settings.values
+        for name, value in wanted.items():
+            cluster.learn(name, value, reported.get(name, value))
+        backend.settings = backend.settings.with_changes(
+            (name, value) for name, value in wanted.items() if name not in reported
+        )
+    finally:
+        backend.pool.release(backend)

@@ -1,0 +1,213 @@
+"""The client-facing side of the protocol, once a client has logged in.
+
+`Downstream` cuts what a client sent into *batches*: runs of whole messages that can be given to a backend in one write.
+Nothing is decoded that the proxy need not know, and no message is stored whole once it is larger than
+`LARGE_BYTES`: its first part is handed out, then the rest as it arrives.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from ..errors import MessageTooLarge, ProtocolViolation
+from . import codes
+
+_LENGTH: Final = struct.Struct("!I")
+
+LARGE_BYTES: Final = 64 * 1024
+"""Messages and batches up to this size wait until they are whole; larger ones are streamed. One receive's worth: less
+would stream ordinary statements (and so not read them), more would be memory that every client can claim."""
+
+_MESSAGES: Final = frozenset(b"QPBDECSHFdcfX")
+_MARKERS: Final = frozenset(b"QSFcf")
+_BOUNDARIES: Final = frozenset(b"QSHF")
+_EXTENDED: Final = frozenset(b"PBDEC")
+
+
+class Downstream:
+    """One client's codec. Feed it, then call `take` until it returns b"".
+
+    The attributes after `take` describe the batch it returned. Errors are the client's: after `ProtocolViolation` the
+    codec is of no further use.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_discarding",
+        "_max_message_bytes",
+        "_skip",
+        "complete",
+        "continuation",
+        "doubtful",
+        "executes",
+        "markers",
+        "named",
+        "terminated",
+        "texts",
+        "unsynced",
+    )
+
+    def __init__(self, max_message_bytes: int = codes.MAX_MESSAGE_BYTES) -> None:
+        self._max_message_bytes = max_message_bytes
+        self._buffer = b""
+        self._skip = 0
+        self._discarding = False
+        self.terminated = False
+        """Terminate was read; what follows it is not looked at."""
+        self.markers = b""
+        """The letters among ``QFScf`` of the batch, in order (see `replies.ExpectedReplies.sent`)."""
+        self.texts: list[bytes] = []
+        """The SQL of each Query and Parse of the batch."""
+        self.continuation = False
+        """The batch is a further part of a large message."""
+        self.complete = True
+        """The batch ends where a request ends: with a Query, a FunctionCall or a Sync."""
+        self.unsynced = False
+        """The batch ends with extended-protocol messages for which no Sync was sent."""
+        self.executes = False
+        """The batch holds an Execute."""
+        self.named = False
+        """The batch prepares a named statement."""
+        self.doubtful = False
+        """The batch holds SQL of which only the beginning was seen, or a FunctionCall."""
+
+    @property
+    def pending(self) -> bool:
+        """True while something was fed that has not been taken."""
+        return bool(self._buffer)
+
+    @property
+    def between_messages(self) -> bool:
+        """True when what was taken so far ends at the end of a message."""
+        return not self._skip
+
+    def feed(self, data: bytes) -> None:
+        """Take what the client sent. Nothing is looked at before `take`."""
+        self._buffer = self._buffer + data if self._buffer else data
+
+    def take(self, *, streaming: bool) -> bytes:
+        """The next batch, b"" while there is none.
+
+        With ``streaming`` (a backend is held) whatever is whole may go; without it a batch must end where the server
+        will answer (Query, Sync, Flush, FunctionCall) or be too large to wait for.
+        """
+        self.continuation = self._skip > 0
+        if self._skip:
+            return self._continue_large_message()
+        if self._discarding:
+            self._discard()
+        data = self._buffer
+        if not data or self.terminated or self._discarding:
+            return b""
+        position, boundary = self._walk(data)
+        if not (streaming or boundary == position or position > LARGE_BYTES):
+            # Whole requests may go; the messages after the last boundary wait for theirs.
+            position = boundary
+            if boundary:
+                self._walk(data[:boundary])
+        if not position:
+            if self.terminated or len(data) <= LARGE_BYTES:
+                return b""
+            raise AssertionError("a buffer this large holds a message to stream")
+        if position >= len(data):
+            self._skip = position - len(data)
+            self._buffer = b""
+            return data
+        self._buffer = data[position:]
+        return data[:position]
+
+    def discard_until_sync(self) -> None:
+        """Leave out whatever comes before the next Sync, as a server does after an error in the extended protocol."""
+        self._discarding = True
+
+    def _discard(self) -> None:
+        data = self._buffer
+        position = 0
+        while len(data) - position >= 5:
+            kind = data[position]
+            if kind in (codes.SYNC, codes.TERMINATE):
+                self._discarding = False
+                break
+            position += 1 + int(_LENGTH.unpack_from(data, position + 1)[0])
+        self._skip = max(0, position - len(data))
+        self._buffer = data[position:]
+
+    def _continue_large_message(self) -> bytes:
+        data = self._buffer
+        self.texts = []
+        self.markers = b""
+        self.complete = self.named = self.executes = self.doubtful = False
+        # The message's own end is still to come, and so is the Sync that was missing when it began.
+        self.unsynced = False
+        if len(data) > self._skip:
+            self._buffer = data[self._skip :]
+            data = data[: self._skip]
+        else:
+            self._buffer = b""
+        self._skip -= len(data)
+        return data
+
+    def _walk(self, data: bytes) -> tuple[int, int]:
+        """Describe the messages that ``data`` begins with; return where they end and where the last boundary is.
+
+        The end is past the data when the last message is a large one whose rest has not arrived.
+        """
+        self.texts = texts = []
+        self.executes = self.named = self.doubtful = False
+        markers = bytearray()
+        unsynced = False
+        position = boundary = 0
+        end = len(data)
+        kind = 0
+        while end - position >= 5:
+            kind = data[position]
+            length: int = _LENGTH.unpack_from(data, position + 1)[0]
+            stop = position + 1 + length
+            if kind not in _MESSAGES:
+                raise ProtocolViolation(f"invalid frontend message type {kind}")
+            if length < 4:
+                raise ProtocolViolation(f"invalid length {length} of a message {chr(kind)!r}")
+            if length > self._max_message_bytes:
+                raise MessageTooLarge(
+                    f"a message {chr(kind)!r} of {length} bytes is over the limit of {self._max_message_bytes} bytes",
+                    hint="Raise max_message_bytes in the proxy's configuration if messages of this size are meant.",
+                )
+            if kind == codes.TERMINATE:
+                self.terminated = True
+                break
+            if stop > end and length < LARGE_BYTES:
+                break
+            if kind == codes.QUERY:
+                # The text ends before its NUL, if the message has arrived that far.
+                texts.append(data[position + 5 : stop - 1])
+                self.doubtful |= stop > end
+            elif kind == codes.PARSE:
+                self._note_parse(data, position + 5, stop)
+            elif kind == codes.EXECUTE:
+                self.executes = True
+            elif kind == codes.FUNCTION_CALL:
+                self.doubtful = True
+            if kind in _EXTENDED:
+                unsynced = True
+            elif kind in _MARKERS:
+                markers.append(kind)
+                if kind == codes.SYNC:
+                    unsynced = False
+            position = stop
+            if kind in _BOUNDARIES:
+                boundary = stop
+        self.markers = bytes(markers)
+        self.unsynced = unsynced
+        self.complete = boundary == position and not unsynced
+        return position, boundary
+
+    def _note_parse(self, data: bytes, position: int, stop: int) -> None:
+        name_end = data.find(0, position, stop)
+        text_end = data.find(0, name_end + 1, stop) if name_end >= 0 else -1
+        if name_end > position:
+            self.named = True
+        if text_end < 0:
+            self.doubtful = True
+            text_end = min(stop, len(data))
+        self.texts.append(data[name_end + 1 : text_end])

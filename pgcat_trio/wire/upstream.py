@@ -1,0 +1,143 @@
+"""The backend-facing side of the protocol, once a server connection is ready for queries.
+
+`Upstream.feed` walks over the headers of what a server sent and returns what is the client's. Bodies of messages that
+mean nothing to the proxy (rows, copy data, completions) are neither decoded nor kept: a row of a gigabyte passes
+through in pieces as it arrives.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from ..errors import ProtocolViolation
+from . import codes, messages
+from .replies import SWALLOW, ExpectedReplies
+
+_LENGTH: Final = struct.Struct("!I")
+
+_TRACKED: Final = frozenset(
+    (
+        codes.READY_FOR_QUERY,
+        codes.ERROR_RESPONSE,
+        codes.PARAMETER_STATUS,
+        codes.COPY_IN_RESPONSE,
+        codes.COPY_BOTH_RESPONSE,
+    )
+)
+"""What the proxy reads. Everything else passes by its header alone."""
+
+_HOLD_BYTES: Final = 1 << 20
+"""A tracked message that arrives in pieces is held back until it is whole, up to this size; no server sends a larger
+error text, so a larger one is passed on unread rather than kept."""
+
+
+class Upstream:
+    """One server connection's codec. Errors here are the server's: after `ProtocolViolation` close the connection."""
+
+    __slots__ = ("_held", "_skip", "changed_parameters", "expected", "last_error", "status", "streaming", "swallowed_error")
+
+    def __init__(self) -> None:
+        self.expected = ExpectedReplies()
+        self.status: int = codes.IDLE
+        """Transaction status of the last ReadyForQuery: I, T or E."""
+        self.changed_parameters: list[tuple[str, str]] = []
+        """ParameterStatus values that arrived and have not been taken yet."""
+        self.last_error: dict[str, str] | None = None
+        """The last ErrorResponse since the last ReadyForQuery: a server's last words when the connection ends."""
+        self.swallowed_error: dict[str, str] | None = None
+        """An error in the answer to a request of the proxy's own."""
+        self.streaming = False
+        """CopyBoth has begun (replication): the connection serves nobody else any more."""
+        self._held = b""
+        self._skip = 0
+
+    @property
+    def between_messages(self) -> bool:
+        """True when nothing of a message has been passed on without its end."""
+        return not self._skip
+
+    @property
+    def quiet(self) -> bool:
+        """True when the server is idle outside any transaction, owes nothing and is not in the middle of a message."""
+        expected = self.expected
+        return not (
+            self.status != codes.IDLE
+            or expected.queue
+            or expected.unsynced
+            or expected.copy_in
+            or self._skip
+            or self._held
+            or self.streaming
+        )
+
+    def feed(self, data: bytes) -> bytes:
+        """Take what the server sent; return what is the client's: ``data`` itself when all of it is."""
+        position = 0
+        if self._skip:
+            if self._skip >= len(data):
+                self._skip -= len(data)
+                return b"" if self.expected.swallowing else data
+            position = self._skip
+            self._skip = 0
+        elif self._held:
+            data = self._held + data
+            self._held = b""
+        swallowing = self.expected.swallowing
+        start = 0  # of the run that goes to the client (or, while swallowing, to nobody)
+        kept: list[bytes] = []
+        end = len(data)
+        while end - position >= 5:
+            kind = data[position]
+            length: int = _LENGTH.unpack_from(data, position + 1)[0]
+            stop = position + 1 + length
+            if length < 4:
+                raise ProtocolViolation(f"the server sent a message {chr(kind)!r} with the impossible length {length}")
+            if kind in _TRACKED:
+                if stop > end and length <= _HOLD_BYTES:
+                    break
+                if stop <= end:
+                    entry = self._track(kind, data[position + 5 : stop])
+                    if kind == codes.READY_FOR_QUERY and (entry == SWALLOW) != self.expected.swallowing:
+                        if entry != SWALLOW:
+                            kept.append(data[start:stop])
+                        start = stop
+                        swallowing = not swallowing
+            position = stop
+        if position > end:
+            self._skip = position - end
+            position = end
+        elif position < end:
+            self._held = data[position:]
+        if swallowing:
+            return b"".join(kept)
+        if not kept:
+            return data if start == 0 and position == end else data[start:position]
+        kept.append(data[start:position])
+        return b"".join(kept)
+
+    def take_swallowed_error(self) -> dict[str, str] | None:
+        """The error, if any, in answer to a request of the proxy's own; it is reported once."""
+        error, self.swallowed_error = self.swallowed_error, None
+        return error
+
+    def _track(self, kind: int, body: bytes) -> int | None:
+        """Note one message that means something to the proxy; for ReadyForQuery return the entry that it answers."""
+        if kind == codes.READY_FOR_QUERY:
+            if len(body) != 1 or body[0] not in b"ITE":
+                raise ProtocolViolation("the server sent a malformed ReadyForQuery")
+            self.status = body[0]
+            self.last_error = None
+            return self.expected.ready()
+        if kind == codes.PARAMETER_STATUS:
+            self.changed_parameters.append(messages.parameter_status(body))
+        elif kind == codes.ERROR_RESPONSE:
+            self.last_error = messages.error_fields(body)
+            if self.expected.swallowing:
+                self.swallowed_error = self.last_error
+            self.expected.failed()
+        elif kind == codes.COPY_IN_RESPONSE:
+            self.expected.copy_in_begins()
+        else:
+            self.streaming = True
+        return None
