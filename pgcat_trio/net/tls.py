@@ -114,5 +114,3 @@ def own_certificate(certificate_file: str) -> bytes:
     start = text.index("-----BEGIN CERTIFICATE-----")
     end = text.index("-----END CERTIFICATE-----", start) + len("-----END CERTIFICATE-----")
     return ssl.PEM_cert_to_DER_cert(text[start:end])
-
-

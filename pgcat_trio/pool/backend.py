@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .pool import Pool
     from .settings import Settings
 
-NO_EFFECT: Final = Effect(0)
+NO_EFFECT: Final = Effect.NONE
 
 
 class Backend:
@@ -79,8 +79,11 @@ class Backend:
     @property
     def clean(self) -> bool:
         """True if the next user cannot see that there was a last one."""
-        return not (self.effects or self.cancelling or self.broken or self.sending or self.retired) and (
-            self.upstream.quiet
+        return (
+            self.effects is NO_EFFECT
+            and not (self.cancelling or self.sending or self.retired)
+            and self.broken is None
+            and self.upstream.quiet
         )
 
     @property
@@ -113,6 +116,6 @@ class Backend:
         return changes
 
     def last_words(self) -> str | None:
-        """What the server said before it went away, if it said anything."""
-        error = self.upstream.last_error
-        return error.get("M") if error else None
+        """What the server said before it went away, if it said that it would."""
+        error = self.upstream.last_error or {}
+        return error.get("M") if error.get("V", error.get("S")) in ("FATAL", "PANIC") else None

@@ -1,13 +1,15 @@
 """The servers behind one database and user: choosing one, waiting for a backend, giving it back.
 
-`acquire_nowait` is the hot path and never waits; `acquire` queues. One queue serves all pools of the cluster: a waiter
+`acquire_nowait` is the hot path and never waits; `enqueue` waits by callback, `acquire` by task. One queue serves all pools of the cluster: a waiter
 names the pools that would do, first come first served, and a backend that becomes free goes straight to the first
 waiter that can use it. Hence an idle backend means that nobody waits for it, and nobody can barge in.
 """
 
 from __future__ import annotations
 
+import math
 import random
+from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -32,20 +34,58 @@ _MAX_SPELLINGS: Final = 1000
 _ROLES: Final = (Role.ANY, Role.PRIMARY, Role.REPLICA)
 
 
-class ClusterRetired(Exception):
+class ClusterRetired(ProxyError):
     """A reload replaced this cluster while somebody waited in it: look the new one up and ask again."""
 
 
-class Waiter:
-    """One task in the queue and the pools it would take a backend from."""
+class Waiter(ABC):
+    """Somebody in the queue. Exactly one of `granted` and `refused` is called, unless it leaves the queue before.
 
-    __slots__ = ("failed", "pools", "task")
+    Both are called from within others' business: they must neither raise nor await.
+    """
 
-    def __init__(self, task: trio.lowlevel.Task, pools: Sequence[Pool], failed: dict[Pool, ProxyError]) -> None:
-        self.task = task
-        self.pools = list(pools)
-        self.failed = failed
-        """The pools that could not open a backend while this task waited, and why."""
+    __slots__ = ("deadline", "failed", "fallback_to_primary", "pools", "role")
+
+    def __init__(self, role: Role, fallback_to_primary: bool) -> None:
+        self.role = role
+        self.fallback_to_primary = fallback_to_primary
+        self.pools: list[Pool] = []
+        """Where a backend may come from."""
+        self.failed: dict[Pool, ProxyError] = {}
+        """The pools that could not open a backend in the meantime, and why."""
+        self.deadline = math.inf
+
+    @abstractmethod
+    def granted(self, backend: Backend) -> None:
+        """The backend is the waiter's now."""
+
+    @abstractmethod
+    def refused(self, reason: ProxyError) -> None:
+        """There will be no backend. `ClusterRetired` means: ask the new cluster."""
+
+
+class _TaskWaiter(Waiter):
+    """A task that waits in the queue."""
+
+    __slots__ = ("_task",)
+
+    async def wait(self, cluster: Cluster) -> Backend:
+        self._task = trio.lowlevel.current_task()
+        cluster.enqueue(self)
+
+        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+            cluster.leave(self)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        # Once it is rescheduled it has the backend: a cancellation that comes later finds the wait over.
+        backend: Backend = await trio.lowlevel.wait_task_rescheduled(abort)
+        return backend
+
+    def granted(self, backend: Backend) -> None:
+        trio.lowlevel.reschedule(self._task, outcome.Value(backend))
+
+    def refused(self, reason: ProxyError) -> None:
+        trio.lowlevel.reschedule(self._task, outcome.Error(reason))
 
 
 class Cluster:
@@ -144,58 +184,64 @@ class Cluster:
         Raises `PoolExhausted` when the time is over, `ServerUnavailable` or the server's own `ServerError` when no
         server can be reached, `ClusterRetired` after a reload. After any error and after `Cancelled` nothing is held.
         """
-        timeout_s = self.user.connect_timeout_s
-        with trio.move_on_after(timeout_s):
-            failed: dict[Pool, ProxyError] = {}
-            while True:
-                if self.retired:
-                    raise ClusterRetired
-                candidates = [pool for pool in self.candidates(role, fallback_to_primary) if pool not in failed]
-                if not candidates:
-                    raise next(reversed(failed.values()))
-                backend = self._take_any(candidates) or await self._wait(candidates, failed)
-                if backend is not None and (not self._needs_check(backend) or await backend.pool.check(backend)):
-                    return backend
-        raise PoolExhausted(
-            f"no backend of pool {self.name} became free within {timeout_s:g} s",
+        with trio.move_on_after(self.user.connect_timeout_s):
+            backend = self.acquire_nowait(role, trio.current_time())
+            if backend is not None:
+                return backend
+            return await _TaskWaiter(role, fallback_to_primary).wait(self)
+        raise self._exhausted()
+
+    def enqueue(self, waiter: Waiter) -> None:
+        """Queue for a backend, after `acquire_nowait` had none. The waiter may be refused before this returns."""
+        if self.retired:
+            waiter.refused(ClusterRetired("the pool has been replaced"))
+            return
+        self.waiters.append(waiter)
+        self._find_work_for(waiter)
+
+    def leave(self, waiter: Waiter) -> None:
+        """Give up the place in the queue."""
+        self.waiters.remove(waiter)
+
+    def _find_work_for(self, waiter: Waiter) -> None:
+        """See to it that a waiter in the queue has something to wait for: a check, a dial, or others' backends."""
+        try:
+            candidates = self.candidates(waiter.role, waiter.fallback_to_primary)
+        except ServerUnavailable as error:
+            self.waiters.remove(waiter)
+            waiter.refused(error)
+            return
+        waiter.pools = [pool for pool in candidates if pool not in waiter.failed]
+        if not waiter.pools:
+            self.waiters.remove(waiter)
+            waiter.refused(next(reversed(waiter.failed.values())))
+            return
+        for pool in waiter.pools:
+            if pool.check_soon() or self._open_for_waiters(pool):
+                return
+
+    def _open_for_waiters(self, pool: Pool) -> bool:
+        """Have as many backends on their way as there are waiters that would take one; False if there is no place."""
+        wanted = sum(pool in waiter.pools for waiter in self.waiters)
+        while pool.opening < wanted:
+            if not pool.open_soon():
+                return pool.opening >= wanted
+        return True
+
+    def _exhausted(self) -> PoolExhausted:
+        return PoolExhausted(
+            f"no backend of pool {self.name} became free within {self.user.connect_timeout_s:g} s",
             hint="All are in use: raise pool_size or connect_timeout, or shorten the transactions.",
         )
 
-    @staticmethod
-    def _take_any(candidates: Sequence[Pool]) -> Backend | None:
-        for pool in candidates:
-            backend = pool.take_unchecked()
-            if backend is not None:
-                return backend
-            if not pool.full:
-                return None
-        return None
-
-    @staticmethod
-    def _needs_check(backend: Backend) -> bool:
-        return trio.current_time() - backend.idle_since > backend.pool.options.healthcheck_delay_s
-
-    async def _wait(self, candidates: Sequence[Pool], failed: dict[Pool, ProxyError]) -> Backend | None:
-        """Queue for a backend of these pools; None once all of them are in ``failed``."""
-        waiter = Waiter(trio.lowlevel.current_task(), candidates, failed)
-        self.waiters.append(waiter)
-        for pool in candidates:
-            if not pool.full:
-                self._open_for_waiters(pool)
-                break
-
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            self.waiters.remove(waiter)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        backend: Backend | None = await trio.lowlevel.wait_task_rescheduled(abort)
-        return backend
-
-    def _open_for_waiters(self, pool: Pool) -> None:
-        """Have as many backends on their way as there are tasks that would take one."""
-        wanted = sum(pool in waiter.pools for waiter in self.waiters)
-        while pool.opening < wanted and pool.open_soon():
-            pass
+    def sweep(self, now: float) -> None:
+        """Refuse those who have waited for too long; keep the pools in shape."""
+        for pool in self.pools:
+            pool.sweep(now)
+        for waiter in list(self.waiters):
+            if waiter.deadline <= now and waiter in self.waiters:
+                self.waiters.remove(waiter)
+                waiter.refused(self._exhausted())
 
     # -- what pools report -----------------------------------------------------------------------------------------
 
@@ -205,8 +251,7 @@ class Cluster:
         for waiter in self.waiters:
             if pool in waiter.pools:
                 self.waiters.remove(waiter)
-                # From here on the waiter has it: a cancellation that comes now finds the wait over.
-                trio.lowlevel.reschedule(waiter.task, outcome.Value(backend))
+                waiter.granted(backend)
                 return True
         return False
 
@@ -217,17 +262,13 @@ class Cluster:
 
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended or a place became free: open for those who wait, or tell them that it is in vain."""
-        if error is not None and not pool.backends and not pool.opening:
-            for waiter in [waiter for waiter in self.waiters if pool in waiter.pools]:
-                waiter.pools.remove(pool)
-                waiter.failed[pool] = error
-                if not waiter.pools:
-                    self.waiters.remove(waiter)
-                    trio.lowlevel.reschedule(waiter.task, outcome.Value(None))
-                else:
-                    self._open_for_waiters(waiter.pools[0])
-        elif error is None:
+        if error is None:
             self._open_for_waiters(pool)
+        elif not pool.backends and not pool.opening:
+            for waiter in [waiter for waiter in self.waiters if pool in waiter.pools]:
+                waiter.failed[pool] = error
+                if waiter in self.waiters:
+                    self._find_work_for(waiter)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -238,4 +279,4 @@ class Cluster:
             pool.server.watchers.discard(self.refresh)
             pool.retire()
         while self.waiters:
-            trio.lowlevel.reschedule(self.waiters.popleft().task, outcome.Error(ClusterRetired()))
+            self.waiters.popleft().refused(ClusterRetired("the pool has been replaced"))

@@ -134,7 +134,9 @@ async def start_tls(transport: Transport, target: Target) -> Transport:
         try:
             return await upgrade(transport, target.ssl_context, server_side=False, server_hostname=target.host)
         except trio.BrokenResourceError as problem:
-            raise ServerUnavailable(f"TLS with server {target.address} failed: {problem.__cause__ or problem}") from None
+            raise ServerUnavailable(
+                f"TLS with server {target.address} failed: {problem.__cause__ or problem}"
+            ) from None
     if answer == b"N" and target.ssl_mode is SslMode.PREFER:
         return transport
     if answer == b"N":

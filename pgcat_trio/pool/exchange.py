@@ -96,7 +96,7 @@ async def clean(backend: Backend, options: General, *, reset: bool) -> None:
         await exchange(backend, sql)
         if effects & (Effect.SETTINGS | Effect.UNKNOWN):
             backend.settings = backend.settings.without_startup_settings()
-    backend.effects = Effect(0)
+    backend.effects = Effect.NONE
 
 
 async def _send(backend: Backend, data: bytes) -> None:
@@ -125,5 +125,3 @@ async def send_cancel(target: Target, pid: int, key: bytes, options: General) ->
         raise ServerUnavailable(f"cancel request to {target.address} failed: {problem}") from None
     finally:
         transport.close()
-
-

@@ -85,7 +85,7 @@ class Pool:
         self.idle: deque[Backend] = deque()
         self.opening = 0
         self.transactions = 0
-        """Times that a backend was given back."""
+        """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.retired = False
         self._nursery = nursery
         self._poller = poller
@@ -130,11 +130,16 @@ class Pool:
         backend.transport.unwatch()
         return backend
 
-    async def check(self, backend: Backend) -> bool:
-        """Ask a backend that the caller took whether it still answers; if not, it and its contemporaries are closed.
+    def check_soon(self) -> bool:
+        """Check the idle backend that is next, in a task; it is offered again afterwards. False if none is idle."""
+        backend = self.take_unchecked()
+        if backend is None:
+            return False
+        self._nursery.start_soon(self._check, backend)
+        return True
 
-        After `Cancelled` the backend is closed.
-        """
+    async def _check(self, backend: Backend) -> None:
+        """Ask a backend whether it still answers; if not, it and its contemporaries are closed, and one is opened."""
         healthy = False
         try:
             with trio.move_on_after(self.options.healthcheck_timeout_s):
@@ -144,14 +149,15 @@ class Pool:
             pass
         finally:
             if not healthy:
-                self.close(backend, "failed health check")
                 for other in [other for other in self.idle if other.idle_since <= backend.idle_since]:
                     self.idle.remove(other)
                     self.close(other, "failed health check")
-        return healthy
+                self.close(backend, "failed health check")
+        if healthy:
+            self.release(backend)
 
-    def _put_idle(self, backend: Backend) -> None:
-        backend.idle_since = trio.current_time()
+    def _put_idle(self, backend: Backend, now: float) -> None:
+        backend.idle_since = now
         if self.owner.offer(backend):
             return
         self.idle.append(backend)
@@ -175,10 +181,10 @@ class Pool:
 
     def release(self, backend: Backend) -> None:
         """Take a backend back, in whatever state. Synchronous and total: the caller has nothing more to do with it."""
-        self.transactions += 1
         if backend.clean:
-            if trio.current_time() < backend.expires_at:
-                self._put_idle(backend)
+            now = trio.current_time()
+            if now < backend.expires_at:
+                self._put_idle(backend, now)
             else:
                 self.close(backend, "server_lifetime reached")
         elif backend.broken or backend.retired or backend.sending or backend.upstream.streaming:
@@ -202,7 +208,7 @@ class Pool:
             if not (cleaned and backend.clean):
                 self.close(backend, f"could not be cleaned: {blemish}")
         if cleaned and backend in self.backends:
-            self._put_idle(backend)
+            self._put_idle(backend, trio.current_time())
 
     def close(self, backend: Backend, reason: str) -> None:
         """Close a backend that is not on the idle stack and forget it. Never raises."""
@@ -250,7 +256,7 @@ class Pool:
         elif self.retired:
             self.close(backend, "retired")
         else:
-            self._put_idle(backend)
+            self._put_idle(backend, trio.current_time())
         self.owner.opened_or_failed(self, error)
 
     async def probe(self) -> ProxyError | None:
@@ -265,7 +271,7 @@ class Pool:
             return error
         finally:
             self.opening -= 1
-        self._put_idle(backend)
+        self._put_idle(backend, trio.current_time())
         return None
 
     async def _connect(self) -> Backend:
@@ -314,7 +320,6 @@ class Pool:
             backend.cancelling -= 1
             if backend.quarantined and not backend.cancelling:
                 backend.quarantined = False
-                self.transactions -= 1  # it was counted when it came back the first time
                 self.release(backend)
 
     # -- upkeep ----------------------------------------------------------------------------------------------------

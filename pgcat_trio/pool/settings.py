@@ -71,9 +71,7 @@ def settings_sql(have: Settings, want: Settings) -> str:
         if have.values.get(name) != value
     ]
     statements += [
-        f"RESET {_name(name)}"
-        for name in have.values
-        if name not in want.values and name not in _TRACKED_NAMES
+        f"RESET {_name(name)}" for name in have.values if name not in want.values and name not in _TRACKED_NAMES
     ]
     return "; ".join(statements)
 

@@ -9,6 +9,7 @@ server can look into are not seen, except for ``DO`` and ``CALL``, which exist f
 from __future__ import annotations
 
 import enum
+import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -73,12 +74,38 @@ _NAME_PREFIXES = tuple(prefix for prefix, _ in _BY_NAME_PREFIX)
 _BEFORE_TEMPORARY = frozenset({"CREATE", "INTO", "LOCAL", "GLOBAL", "REPLACE"})
 
 
+_FIRST_WORDS = tuple(word.lower().encode() for word in ("SET", *_BY_FIRST_WORD))
+# Where a text has several statements or comments, a first word may stand behind a semicolon or a comment.
+_LATER_FIRST_WORD = re.compile(rb"(?:;|\*/|[\r\n])\s*(?:" + b"|".join(_FIRST_WORDS) + rb")\b").search
+
+
+def is_telling(sql: bytes) -> bool:
+    """False if no word of the text could have an effect, wherever it stands: a quick look, to spare most texts the lexer.
+
+    Doubt about where strings end does not matter here: without such a word the text can mean nothing with an effect.
+    """
+    text = sql.lower()
+    return (
+        text.lstrip().startswith(_FIRST_WORDS)
+        or b"temp" in text
+        or b"hold" in text
+        or b"set_config" in text
+        or b"advisory" in text
+        or b"dblink_" in text
+        or b"pg_replication_origin_session_" in text
+        or b'u&"' in text
+        or _LATER_FIRST_WORD(text) is not None
+    )
+
+
 def effects_of(sql: bytes, *, search_path_reported: bool = False) -> Effect:
     """All that the statements of ``sql`` may leave behind. Never raises; linear in the length of ``sql``.
 
     A plain ``SET`` of a tracked setting as the only statement counts as leaving nothing: the proxy moves such settings
     itself. ``search_path`` belongs to them where the server reports it (``search_path_reported``).
     """
+    if not is_telling(sql):
+        return Effect.NONE
     if len(sql) > LONG_TEXT_BYTES:
         return _effects_of_long_text(sql)
     return effects_of_statements(split(sql), search_path_reported=search_path_reported)

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 
 QUERY_STARTS = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})
 
-# sqlglot runs in the one thread that serves everybody, at 5 to 15 us per text, and in some corners much worse: the
-# limits keep any text below some 30 ms (joins that wait for their ON cost 2**n, subscripts n**2).
+# sqlglot runs in the one thread that serves everybody, at 5 to 15 us per token, and in some corners much worse. These
+# limits keep nearly every text below 30 ms, the worst found by fuzzing near 100 ms: nesting can cost 2**depth (some type
+# names, and texts that are not SQL), joins that wait for their ON 2**n, computed limits 2**n, subscripts n**2.
 MAX_TOKENS = 2000
-MAX_DEPTH = 32
+MAX_DEPTH = 12
 MAX_SUBSCRIPTS = 64
 MAX_OPEN_JOINS = 6
+MAX_COMPUTED_LIMITS = 4  # LIMIT and OFFSET of something else than a number or a parameter
 # In a list of literals only the first few reach the parser: their number proves nothing.
 MAX_LITERALS_IN_A_ROW = 8
 
@@ -74,7 +76,8 @@ def matching_parenthesis(tokens: Tokens, position: int) -> int:
 
 # -- first witness: the tokens --------------------------------------------------------------------------------------
 
-_DEPTH_CHANGE = {"(": 1, "[": 1, "CASE": 1, ")": -1, "]": -1, "END": -1}
+_PARENTHESES = {"(": 1, ")": -1}
+_BRACKETS = {"[": 1, "]": -1}
 _JOIN_CHANGE = {"JOIN": 1, "ON": -1, "USING": -1}
 _WRITING_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", ";"})
 _LOCKING_WORDS = frozenset({"SHARE", "NO", "KEY"})
@@ -90,16 +93,25 @@ _STATEMENT_WORDS = frozenset(_STATEMENTS.split())
 def _check_size(tokens: Tokens) -> None:
     if len(tokens) > MAX_TOKENS:
         raise NotProvenError(f"more than {MAX_TOKENS} tokens")
-    depth = joins = subscripts = 0
+    parentheses = brackets = subscripts = joins = limits = 0
     previous = ""
     for text in tokens:
-        depth = max(0, depth + _DEPTH_CHANGE.get(text, 0))
+        parentheses = max(0, parentheses + _PARENTHESES.get(text, 0))
+        brackets = max(0, brackets + _BRACKETS.get(text, 0))
         subscripts += text == "["
         if text in _JOIN_CHANGE and previous != "CROSS":
             joins = max(0, joins + _JOIN_CHANGE[text])
+        limits += previous in ("LIMIT", "OFFSET") and not _is_literal(text)
         previous = text
-        if depth > MAX_DEPTH or subscripts > MAX_SUBSCRIPTS or joins > MAX_OPEN_JOINS:
+        if parentheses + brackets > MAX_DEPTH:
             raise NotProvenError("nested too deeply")
+        if subscripts > MAX_SUBSCRIPTS or joins > MAX_OPEN_JOINS or limits > MAX_COMPUTED_LIMITS:
+            raise NotProvenError("too costly to parse")
+
+
+def _is_literal(text: str) -> bool:
+    """Whether ``text`` is a string, a number or a parameter."""
+    return text[0] in "'$" or text[0].isdigit() or (text[0] == "." and len(text) > 1)
 
 
 def _check_words(tokens: Tokens) -> None:
@@ -151,7 +163,7 @@ def _for_parser(tokens: Tokens) -> Iterator[str]:
     literals = 0
     pending_comma = False
     for text in tokens:
-        if text[0] in "'$" or text[0].isdigit() or (text[0] == "." and len(text) > 1):
+        if _is_literal(text):
             literals += 1
             if literals > MAX_LITERALS_IN_A_ROW and pending_comma:
                 pending_comma = False

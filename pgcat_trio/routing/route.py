@@ -9,7 +9,7 @@ import attrs
 from pgcat_trio.config.model import Role
 from pgcat_trio.routing.cache import TextCache
 from pgcat_trio.routing.classify import StatementTraits, TransactionControl, classify
-from pgcat_trio.routing.effects import Effect, effects_of
+from pgcat_trio.routing.effects import Effect, effects_of, is_telling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,12 +63,15 @@ class Router:
         self.search_path_reported = search_path_reported
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
+        # Where requests go that there is nothing to say about.
+        self._plain = self._unsplit(Effect.NONE)
         if self.splitting:
-            self._prepared_earlier = Route(Role.PRIMARY, "a statement prepared earlier", Effect.NONE, False)
-        else:
-            self._prepared_earlier = self._unsplit(Effect.NONE)
-        self.unknown = self.in_doubt(self._prepared_earlier.with_effects(Effect.UNKNOWN))
+            self._plain = Route(Role.PRIMARY, "a statement prepared earlier", Effect.NONE, False)
+        self.unknown = self.in_doubt(self._plain.with_effects(Effect.UNKNOWN))
         """The route of a request that cannot be read: a FunctionCall, a text of which only the beginning is here."""
+
+        self.session = self.in_doubt(self._plain)
+        """The route of a whole session: with splitting the primary, since nobody knows what is still to come."""
 
     @classmethod
     def for_pool(cls, pool: Pool) -> Router:
@@ -89,6 +92,8 @@ class Router:
 
     def route(self, sql: bytes) -> Route:
         """The route of a text outside a transaction, given without its terminating NUL."""
+        if not (self.splitting or is_telling(sql)):
+            return self._plain
         found = self.cache.get(sql)
         if found is None:
             found = self._decide(sql)
@@ -101,7 +106,7 @@ class Router:
         A request that parses nothing executes what was prepared earlier, which is unknown here.
         """
         if not texts:
-            return self._prepared_earlier
+            return self._plain
         first, *others = (self.route(text) for text in texts)
         for other in others:
             first = _both(first, other)

@@ -184,8 +184,8 @@ class Supervisor:
             if self._directory is not None:
                 for server in self._directory.servers.values():
                     server.expire_ban(now)
-                for pool in self._directory.pools():
-                    pool.sweep(now)
+                for cluster in self._directory.clusters.values():
+                    cluster.sweep(now)
 
     # -- configuration ---------------------------------------------------------------------------------------------
 

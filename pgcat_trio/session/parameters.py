@@ -40,9 +40,7 @@ def parse_options(options: str) -> dict[str, str]:
     for word in words:
         if word == "-c":
             assignment = next(words, "")
-        elif word.startswith("-c"):
-            assignment = word[2:]
-        elif word.startswith("--"):
+        elif word.startswith("-c") or word.startswith("--"):
             assignment = word[2:]
         else:
             raise InvalidAuthorization(

@@ -6,7 +6,7 @@ import trio
 
 
 class Parking:
-    """A place for one task. A wake that finds nobody is remembered, once: no wake is lost, and one may be for nothing."""
+    """A place for one task. A wake that finds nobody is remembered, once: none is lost, one may be for nothing."""
 
     __slots__ = ("_task", "_woken")
 

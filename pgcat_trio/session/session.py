@@ -1,13 +1,14 @@
 """The nursery of one client: two tasks, a codec on each side, and at most one leased backend.
 
-``ingress`` (client to backend) and ``egress`` (backend to client) live as long as the session. Most of the time both are
-parked, and the poller takes their turns for them: `_on_client` and `_on_backend` are those turns. A turn never waits.
-What would have to wait becomes a *job* of the ingress task, or the egress task's flushing of the outbox.
+``ingress`` (client to backend) and ``egress`` (backend to client) live as long as the session. Most of the time both
+are parked, and the poller takes their turns for them: `_on_client` and `_on_backend` are those turns. A turn never
+waits. What a socket does not take at once is left to the two tasks: ingress sends the rest to the backend, egress to the
+client. While a session waits for a backend it is in the cluster's queue, and goes on when it is granted one.
 
 Laws of this file:
 
 * Only ingress, or a turn on its behalf, writes to the backend. Only the outbox writes to the client.
-* The statement after `acquire` stores the backend on the session; the ``finally`` of `run` gives it back.
+* Being granted a backend and storing it on the session is one step; the ``finally`` of `run` gives it back.
 * Between transactions a session is *parked*: no backend, nothing owed, no partial message (`parked`).
 * A statement goes to a replica only if it is proven to be a read; while one is under way on a replica, what is not
   proven waits until it is done.
@@ -15,7 +16,6 @@ Laws of this file:
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -25,29 +25,29 @@ from ..config.model import PoolMode, Role
 from ..errors import (
     BackendLost,
     IdleInTransaction,
+    ProtocolViolation,
     ProxyError,
     QueryCanceled,
     ServerError,
     ServerUnavailable,
     ShuttingDown,
 )
-from ..pool.cluster import ClusterRetired
+from ..pool.cluster import ClusterRetired, Waiter
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
-from ..routing.route import Route, Router
 from ..wire import codes, encode
-from ..wire.downstream import LARGE_BYTES, Downstream
+from ..wire.downstream import Downstream
 from ..wire.replies import COPY_END, SWALLOW
 from .outbox import Outbox
 from .parking import Parking
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
     from ..net.transport import Transport
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
     from ..pool.settings import Settings
+    from ..routing.route import Route, Router
     from .gateway import Gateway
 
 log = structlog.get_logger("pgcat_trio.session")
@@ -59,6 +59,24 @@ CLIENT_LEFT = "client closed the connection"
 CLIENT_TERMINATED = "client said goodbye"
 
 
+class _Turn(Waiter):
+    """A session's place in the queue for a backend, and what it will do with it."""
+
+    __slots__ = ("batch", "route", "session")
+
+    def __init__(self, session: Session, batch: bytes, route: Route) -> None:
+        super().__init__(route.role, route.fallback_to_primary)
+        self.session = session
+        self.batch = batch
+        self.route = route
+
+    def granted(self, backend: Backend) -> None:
+        self.session._granted(backend, self)
+
+    def refused(self, reason: ProxyError) -> None:
+        self.session._refused(reason, self)
+
+
 class Session:
     """A client that has logged in. Call `run` once; `ended` then says why it is over."""
 
@@ -67,16 +85,16 @@ class Session:
         "_egress_parking",
         "_gateway",
         "_heard_at",
-        "_job",
+        "_held",
         "_lost",
         "_mode",
         "_parking",
         "_reroutes",
         "_router",
         "_scope",
-        "_settling",
         "_timed_out",
-        "_waiting",
+        "_unsent",
+        "_waiter",
         "backend",
         "client",
         "closing",
@@ -114,9 +132,9 @@ class Session:
         self._parking = Parking()
         self._egress_parking = Parking()
         self._scope: trio.CancelScope | None = None
-        self._job: Callable[[], Awaitable[None]] | None = None
-        self._waiting: trio.CancelScope | None = None  # while ingress waits for a backend
-        self._settling = False  # ingress waits until the backend owes nothing
+        self._unsent = b""  # what the backend did not take at once: ingress sends it
+        self._waiter: _Turn | None = None  # the place in the queue for a backend
+        self._held = b""  # a batch that waits until the backend owes nothing
         self._reroutes = False  # the backend was chosen for a read only
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
         self._timed_out = False  # the running request has been cancelled for its length
@@ -126,7 +144,7 @@ class Session:
     @property
     def parked(self) -> bool:
         """True between transactions: nothing is held, owed or half-said."""
-        return self.backend is None and self._job is None and self._waiting is None and not self.downstream.pending
+        return self.backend is None and self._waiter is None and not self.downstream.pending
 
     # -- the nursery -----------------------------------------------------------------------------------------------
 
@@ -145,6 +163,7 @@ class Session:
                     await self._ingress()
         finally:
             self.client.unwatch()
+            self._leave_queue()
             self._release()
             if self.ended is None:
                 self.ended = ShuttingDown("terminating connection due to administrator command")
@@ -162,7 +181,7 @@ class Session:
     def drain(self) -> None:
         """End the session as soon as nothing is under way: at once if it is parked."""
         self.closing = True
-        if self.parked or (self.backend is not None and self.backend.upstream.quiet and self._job is None):
+        if self.parked or (self.backend is not None and self.backend.upstream.quiet and not self._unsent):
             self.finish(ShuttingDown("terminating connection due to administrator command"))
 
     async def _farewell(self) -> None:
@@ -178,54 +197,70 @@ class Session:
     # -- ingress: client to backend --------------------------------------------------------------------------------
 
     async def _ingress(self) -> None:
+        """Do what turns cannot: wait for a slow backend, and read from clients that need a task to be read (TLS)."""
         while True:
-            if self._job is not None:
-                job, self._job = self._job, None
-                await job()
-                self._take_turn(self._advance)
-            elif self.client.watch(self._on_client):
+            if self._unsent:
+                await self._send_rest()
+            elif self._stalled or self.client.watch(self._on_client):
                 await self._parking.park()
             else:
                 self._on_client(await self.client.receive())
 
+    @property
+    def _stalled(self) -> bool:
+        """True when nothing more can be taken from the client before something else has happened."""
+        return self.downstream.terminated or (self._waits and self.downstream.full)
+
+    @property
+    def _waits(self) -> bool:
+        """True when what the client has sent must wait: for a backend, for its answers, or for its socket."""
+        return bool(self._unsent or self._held) or self._waiter is not None
+
     def _on_client(self, data: bytes) -> bool:
-        """A turn of ingress: False when the ingress task has to go on itself."""
+        """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
         if not data:
             self.finish(self.client.fault or CLIENT_LEFT)
             return False
         self._heard_at = trio.current_time()
         self.downstream.feed(data)
-        return self._take_turn(self._advance)
+        if not self._waits:
+            self._advance()
+        if self._unsent or self._stalled:
+            self._parking.wake()
+            return False
+        return self.ended is None
 
-    def _take_turn(self, turn: Callable[[], bool]) -> bool:
-        """The boundary of errors: what a turn raises ends this session, and only this one."""
-        try:
-            return turn()
-        except ProxyError as error:
-            self.finish(error)
-        except trio.BrokenResourceError:
-            self.finish(self.client.fault or CLIENT_LEFT)
-        except Exception:
-            log.exception("session.bug", user=self.user, database=self.database)
-            self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
-        return False
-
-    def _advance(self) -> bool:
+    def _advance(self) -> None:
         """Send on whatever is complete, until there is nothing more or something to wait for."""
         downstream = self.downstream
-        while self._job is None and self.ended is None:
-            batch = downstream.take(streaming=self.backend is not None)
-            if not batch:
-                if downstream.terminated:
-                    self.finish(CLIENT_TERMINATED)
-                    return False
-                return True
-            self._forward(batch)
-        return False
+        try:
+            while True:
+                batch = downstream.take(streaming=self.backend is not None)
+                if not batch:
+                    break
+                self._forward(batch)
+                if not downstream.pending or self._waits or self.ended is not None:
+                    break
+            if downstream.terminated and not self._waits:
+                # What it has asked for before is still done, as a server would.
+                self._settle(self.backend is None or self.backend.upstream.expected.settled)
+        except Exception as problem:
+            self._turn_failed(problem)
 
-    def _later(self, job: Callable[[], Awaitable[None]]) -> None:
-        self._job = job
+    def _go_on(self) -> None:
+        """What the client had to wait for is there: take up what it has sent in the meantime."""
+        self._advance()
         self._parking.wake()
+
+    def _turn_failed(self, problem: Exception) -> None:
+        """The boundary of errors: what a turn raises ends this session, and only this one."""
+        if isinstance(problem, ProxyError):
+            self.finish(problem)
+        elif isinstance(problem, trio.BrokenResourceError):
+            self.finish(self.client.fault or CLIENT_LEFT)
+        else:
+            log.error("session.bug", user=self.user, database=self.database, exc_info=problem)
+            self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
 
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
@@ -237,10 +272,10 @@ class Session:
             route = self._route()
             if self._reroutes and route.role is Role.PRIMARY and backend.upstream.status == codes.IDLE:
                 # It may belong to another server: first see whether this one has a transaction open.
-                self._settling = True
-                self._later(partial(self._settle, batch))
+                self._held = batch
                 return
-            backend.effects |= route.effects
+            if route.effects is not Effect.NONE:
+                backend.effects |= route.effects
             self._send(backend, batch)
 
     def _begin(self, batch: bytes) -> None:
@@ -251,7 +286,9 @@ class Session:
             self._refuse(error)
         elif batch == encode.SYNC:
             self._say(encode.ready_for_query())
-        elif downstream.continuation or not (downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")):
+        elif downstream.continuation or not (
+            downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
+        ):
             # The rest of what was refused, or copy data for a COPY that is over: servers drop it, too.
             return
         else:
@@ -260,7 +297,7 @@ class Session:
             route = self._route()
             backend = self.cluster.acquire_nowait(route.role, self._heard_at)
             if backend is None:
-                self._later(partial(self._lease, batch, route))
+                self._queue(_Turn(self, batch, route))
             else:
                 self.backend = backend
                 self._start(backend, batch, route)
@@ -268,6 +305,8 @@ class Session:
     def _route(self) -> Route:
         downstream = self.downstream
         router = self._router
+        if self._mode is PoolMode.SESSION:
+            return router.session
         if downstream.doubtful:
             return router.unknown
         texts = downstream.texts
@@ -281,20 +320,20 @@ class Session:
         return route.with_effects(Effect.PREPARED) if downstream.named else route
 
     def _start(self, backend: Backend, batch: bytes, route: Route) -> None:
-        """First bytes to a backend that has just been leased, with the client's settings before them if it lacks any."""
-        self._reroutes = backend.pool.role is Role.REPLICA and self._router.splitting and self._mode is not PoolMode.SESSION
-        backend.effects |= route.effects
+        """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
+        self._reroutes = self._router.splitting and backend.pool.role is Role.REPLICA
+        if route.effects is not Effect.NONE:
+            backend.effects |= route.effects
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings)
             if sql:
                 backend.upstream.expected.sent_own_query()
                 backend.settings = self.settings
                 batch = encode.query(sql) + batch
-        if self.outbox.empty and backend.transport.watch(self._on_backend):
-            self._send(backend, batch)
-        else:
-            self._send(backend, batch)
+        if not (self.outbox.empty and backend.transport.watch(self._on_backend)):
+            backend.transport.unwatch()
             self._egress_parking.wake()
+        self._send(backend, batch)
 
     def _send(self, backend: Backend, batch: bytes) -> None:
         downstream = self.downstream
@@ -307,64 +346,58 @@ class Session:
             return
         if sent < len(batch):
             backend.sending = True
-            self._later(partial(self._send_rest, backend, batch[sent:]))
+            self._unsent = batch[sent:]
+            self._parking.wake()
 
-    # -- jobs of the ingress task ----------------------------------------------------------------------------------
-
-    async def _send_rest(self, backend: Backend, rest: bytes) -> None:
+    async def _send_rest(self) -> None:
         """The backend did not take everything at once: wait until it has."""
-        try:
-            await backend.transport.send(rest)
-        except trio.BrokenResourceError as problem:
-            backend.broken = str(problem)
-            return
-        backend.sending = False
-        self._release_if_quiet()
-
-    async def _settle(self, batch: bytes) -> None:
-        """Wait until the backend owes nothing; by then it has been released, or it has a transaction open."""
-        self.client.watch(self._on_client_meanwhile)
-        while self.backend is not None and not self.backend.upstream.expected.settled:
-            await self._parking.park()
-        self.client.unwatch()
-        self._settling = False
-        self._reroutes = self._reroutes and self.backend is None
-        self._take_turn(partial(self._forward_again, batch))
-
-    def _forward_again(self, batch: bytes) -> bool:
-        self._forward(batch)
-        return True
-
-    async def _lease(self, batch: bytes, route: Route) -> None:
-        """Wait for a backend, watching for the client's disconnect and for a CancelRequest."""
-        self.client.watch(self._on_client_meanwhile)
-        try:
-            with trio.CancelScope() as self._waiting:
-                self.backend = await self._acquire(route)
-        except ProxyError as error:
-            self._take_turn(partial(self._checkout_failed, error))
-            return
-        finally:
-            self._waiting = None
-            self.client.unwatch()
         backend = self.backend
-        if backend is None:
-            self._refuse(QueryCanceled("canceling statement due to user request"))
-        else:
-            self._take_turn(partial(self._started, backend, batch, route))
-
-    def _started(self, backend: Backend, batch: bytes, route: Route) -> bool:
-        self._start(backend, batch, route)
-        return True
-
-    async def _acquire(self, route: Route) -> Backend:
-        while True:
+        if backend is not None:
             try:
-                return await self.cluster.acquire(route.role, route.fallback_to_primary)
-            except ClusterRetired:
-                self._rebind()
+                await backend.transport.send(self._unsent)
+                backend.sending = False
+            except trio.BrokenResourceError as problem:
+                backend.broken = str(problem)
+        self._unsent = b""
+        self._release_if_quiet()
+        self._go_on()
 
-    def _checkout_failed(self, error: ProxyError) -> bool:
+    # -- the queue for a backend -----------------------------------------------------------------------------------
+
+    def _queue(self, waiter: _Turn) -> None:
+        waiter.deadline = self._heard_at + self.cluster.user.connect_timeout_s
+        self._waiter = waiter
+        self.cluster.enqueue(waiter)
+
+    def _leave_queue(self) -> None:
+        if self._waiter is not None:
+            self.cluster.leave(self._waiter)
+            self._waiter = None
+
+    def _granted(self, backend: Backend, waiter: _Turn) -> None:
+        self.backend = backend
+        self._waiter = None
+        try:
+            self._start(backend, waiter.batch, waiter.route)
+        except Exception as problem:
+            self._turn_failed(problem)
+        if self.downstream.pending:
+            self._go_on()
+
+    def _refused(self, reason: ProxyError, waiter: _Turn) -> None:
+        self._waiter = None
+        try:
+            if isinstance(reason, ClusterRetired):
+                self._rebind()
+                self._queue(waiter)
+                return
+            self._checkout_failed(reason)
+        except Exception as problem:
+            self._turn_failed(problem)
+        if self.downstream.pending:
+            self._go_on()
+
+    def _checkout_failed(self, error: ProxyError) -> None:
         self._checkout_failures += 1
         limit = self.cluster.config.checkout_failure_limit
         log.warning(
@@ -373,16 +406,6 @@ class Session:
         self._refuse(error)
         if limit and self._checkout_failures >= limit:
             raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
-        return True
-
-    def _on_client_meanwhile(self, data: bytes) -> bool:
-        """While ingress waits for something else: keep what the client says, up to a bound, and notice if it leaves."""
-        if not data:
-            self.finish(self.client.fault or CLIENT_LEFT)
-            return False
-        self._heard_at = trio.current_time()
-        self.downstream.feed(data)
-        return len(data) < LARGE_BYTES
 
     def _rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
@@ -412,57 +435,59 @@ class Session:
 
     def _on_backend(self, data: bytes) -> bool:
         """A turn of egress: False when the backend is not this session's to read any more, or not now."""
-        return self._take_turn(partial(self._relay, data))
-
-    def _relay(self, data: bytes) -> bool:
         backend = self.backend
         assert backend is not None
         upstream = backend.upstream
-        if not data:
-            self._backend_lost(backend)
-            return False
         try:
+            if not data:
+                self._backend_lost(backend, backend.transport.fault or "the server closed the connection")
+                return False
             data = upstream.feed(data)
-        except ProxyError as problem:
-            backend.broken = problem.message
-            self._backend_lost(backend)
-            return False
-        if upstream.changed_parameters:
-            self._parameters_changed(backend)
-        if upstream.swallowed_error is not None:
-            backend.broken = "the client's settings were refused"
-            raise ServerError(upstream.swallowed_error)
-        released = self._release_if_quiet()
-        if data and not self.outbox.write(data):
-            self._egress_parking.wake()
-            return False
-        return not released
+            if upstream.changed_parameters:
+                self._parameters_changed(backend)
+            if upstream.swallowed_error is not None:
+                backend.broken = "the client's settings were refused"
+                raise ServerError(upstream.swallowed_error)
+            self._release_if_quiet()
+            if data:
+                self._say(data)
+            if self._held or self.downstream.terminated:
+                self._settle(upstream.expected.settled)
+        except ProtocolViolation as problem:
+            self._backend_lost(backend, problem.message)
+        except Exception as problem:
+            self._turn_failed(problem)
+        return self.backend is backend and self.outbox.empty
 
-    def _release_if_quiet(self) -> bool:
+    def _settle(self, settled: bool) -> None:
+        """Do what was put off until the backend owes nothing, if that is now."""
+        if not settled:
+            return
+        if self._held:
+            batch, self._held = self._held, b""
+            self._reroutes = False
+            self._forward(batch)
+            self._go_on()
+        else:
+            self.finish(CLIENT_TERMINATED)
+
+    def _release_if_quiet(self) -> None:
         """Give the backend back if its transaction is over and nothing more is on its way to it."""
         backend = self.backend
-        if backend is None:
-            return True
-        if self._settling:
-            self._parking.wake()
-        upstream = backend.upstream
-        if not upstream.quiet or backend.sending or not self.downstream.between_messages:
-            return False
+        if backend is None or not backend.upstream.quiet or backend.sending or not self.downstream.between_messages:
+            return
         self._timed_out = False
-        if self._mode is PoolMode.SESSION:
-            if self.closing:
-                self.finish(ShuttingDown("terminating connection due to administrator command"))
-            return False
-        self._release()
-        if self.closing and self.parked:
+        if self._mode is not PoolMode.SESSION:
+            self._release()
+        if self.closing and not self._held:
             self.finish(ShuttingDown("terminating connection due to administrator command"))
-        return True
 
     def _release(self) -> None:
         """Give the backend back, in whatever state it is. Synchronous and total."""
         backend, self.backend = self.backend, None
         if backend is not None:
             self.transactions += 1
+            backend.pool.transactions += 1
             backend.transport.unwatch()
             if not self.downstream.between_messages:
                 backend.sending = True
@@ -495,11 +520,11 @@ class Session:
             downstream.discard_until_sync()
         self._say(answer)
 
-    def _backend_lost(self, backend: Backend) -> None:
+    def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
         upstream = backend.upstream
         words = backend.last_words()
-        reason = words or backend.broken or backend.transport.fault or "the server closed the connection"
+        reason = words or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
         error = BackendLost(
@@ -510,13 +535,11 @@ class Session:
         intact = upstream.between_messages and self.downstream.between_messages
         owed = [entry for entry in expected.queue if entry not in (SWALLOW, COPY_END)]
         unsynced = expected.unsynced
-        told = words is not None and not expected.swallowing
-        self._reroutes = False
-        if self._settling:
-            self._parking.wake()
+        # What the server said last was an error already: the client needs no second one for the same request.
+        told = upstream.last_error is not None and not expected.swallowing
         self._release()
         if self._mode is PoolMode.SESSION or not intact:
-            self.finish(error)
+            self.finish(reason if told else error)
             return
         answer = encode.error_response(error)
         if owed or unsynced:
@@ -524,18 +547,20 @@ class Session:
             if unsynced:
                 reply += answer
                 self.downstream.discard_until_sync()
-            # The server's own last words were an error already: it is the answer to the first request.
             self._say(reply.removeprefix(answer) if told else reply)
         else:
             self._lost = error
-        self._egress_parking.wake()
+        if self._held or self.downstream.terminated:
+            self._settle(True)
 
     # -- from outside: cancellation and time -----------------------------------------------------------------------
 
     def cancel(self) -> None:
         """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens."""
-        if self._waiting is not None:
-            self._waiting.cancel()
+        if self._waiter is not None:
+            self._leave_queue()
+            self._refuse(QueryCanceled("canceling statement due to user request"))
+            self._go_on()
         elif self.backend is not None and not self.backend.upstream.expected.settled:
             self.backend.pool.cancel_soon(self.backend)
 
@@ -559,5 +584,3 @@ class Session:
         if 0 < limit_s < silent_s and not self._timed_out:
             self._timed_out = True
             backend.pool.cancel_soon(backend)
-
-

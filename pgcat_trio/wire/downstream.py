@@ -78,6 +78,11 @@ class Downstream:
         return bool(self._buffer)
 
     @property
+    def full(self) -> bool:
+        """True when more should not be fed before something is taken."""
+        return len(self._buffer) >= LARGE_BYTES
+
+    @property
     def between_messages(self) -> bool:
         """True when what was taken so far ends at the end of a message."""
         return not self._skip
@@ -100,6 +105,8 @@ class Downstream:
         data = self._buffer
         if not data or self.terminated or self._discarding:
             return b""
+        if data[0] == codes.QUERY and len(data) <= LARGE_BYTES and data[1:5] == _LENGTH.pack(len(data) - 1):
+            return self._take_one_query(data)
         position, boundary = self._walk(data)
         if not (streaming or boundary == position or position > LARGE_BYTES):
             # Whole requests may go; the messages after the last boundary wait for theirs.
@@ -116,6 +123,15 @@ class Downstream:
             return data
         self._buffer = data[position:]
         return data[:position]
+
+    def _take_one_query(self, data: bytes) -> bytes:
+        """What most clients send most of the time: one whole Query."""
+        self._buffer = b""
+        self.texts = [data[5:-1]]
+        self.markers = b"Q"
+        self.complete = True
+        self.unsynced = self.executes = self.named = self.doubtful = False
+        return data
 
     def discard_until_sync(self) -> None:
         """Leave out whatever comes before the next Sync, as a server does after an error in the extended protocol."""

@@ -1,6 +1,7 @@
 """Authentication arithmetic for both roles: SCRAM-SHA-256(-PLUS) by the scramp library, and PostgreSQL's md5.
 
-Sources: PostgreSQL manual, "SASL Authentication"; RFC 5802 and RFC 7677 (SCRAM); RFC 5929 section 4 (tls-server-end-point).
+Sources: PostgreSQL manual, "SASL Authentication"; RFC 5802 and RFC 7677 (SCRAM); RFC 5929 section 4
+(tls-server-end-point).
 """
 
 from __future__ import annotations

@@ -35,7 +35,16 @@ error text, so a larger one is passed on unread rather than kept."""
 class Upstream:
     """One server connection's codec. Errors here are the server's: after `ProtocolViolation` close the connection."""
 
-    __slots__ = ("_held", "_skip", "changed_parameters", "expected", "last_error", "status", "streaming", "swallowed_error")
+    __slots__ = (
+        "_held",
+        "_skip",
+        "changed_parameters",
+        "expected",
+        "last_error",
+        "status",
+        "streaming",
+        "swallowed_error",
+    )
 
     def __init__(self) -> None:
         self.expected = ExpectedReplies()

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
-
-from ..._version import __version__
-from ...errors import FeatureNotSupported, ProxyError
-from ...wire import codes, encode
+from ...errors import FeatureNotSupported
 from ...wire.downstream import Downstream
 
 if TYPE_CHECKING:

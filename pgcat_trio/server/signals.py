@@ -1,0 +1,72 @@
+"""What reaches the server from outside without a connection: signals, and changes of its file.
+
+SIGHUP reloads the configuration. SIGINT and SIGTERM shut down, letting transactions end; a second one cuts them off.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from ..errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from .supervisor import Supervisor
+
+log = structlog.get_logger("pgcat_trio")
+
+HANDLED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+"""What `obey` has to be given, by ``trio.open_signal_receiver(*HANDLED)``."""
+
+_AUTORELOAD_OFF_S: Final = 1.0
+"""While ``autoreload`` is off: how soon it is noticed that a reload has switched it on."""
+
+
+async def obey(signals: AsyncIterator[int], supervisor: Supervisor, serving: trio.Event) -> None:
+    """Do what signals say, for ever. Before ``serving`` there is nothing in force yet that could be reloaded."""
+    async for number in signals:
+        log.info("signal.received", signal=signal.Signals(number).name)
+        if number != signal.SIGHUP:
+            supervisor.shut_down()
+        elif serving.is_set():
+            reload(supervisor)
+        else:
+            log.warning("config.not_reloaded", reason="the server is still starting; send SIGHUP again")
+
+
+def reload(supervisor: Supervisor) -> None:
+    """Put the file in force; if it cannot be used, log every problem and leave everything as it is."""
+    try:
+        supervisor.reload()
+    except ConfigError as error:
+        for problem in error.problems or (error.message,):
+            log.error("config.problem", problem=problem)
+        log.error("config.not_reloaded", path=supervisor.config.path, reason="the old configuration stays in force")
+
+
+async def autoreload(supervisor: Supervisor) -> None:
+    """Reload whenever the content of the file has changed, looking every ``general.autoreload_s``; for ever."""
+    file = trio.Path(supervisor.config.path)
+    seen = await _content(file)
+    while True:
+        period_s = supervisor.general.autoreload_s
+        await trio.sleep(period_s or _AUTORELOAD_OFF_S)
+        content = await _content(file)
+        # What is changed while autoreload is off waits for SIGHUP, and stays waited for when it is switched on.
+        if content != seen and period_s is not None:
+            log.info("config.changed", path=supervisor.config.path)
+            reload(supervisor)
+        seen = content
+
+
+async def _content(file: trio.Path) -> bytes | None:
+    """What the file says; None while it cannot be read."""
+    try:
+        return await file.read_bytes()
+    except OSError:
+        return None
