@@ -21,7 +21,7 @@ AVAILABLE: Final = hasattr(select, "epoll")
 
 _EVENTS_PER_ROUND: Final = 64
 _ROUNDS_PER_TURN: Final = 4
-"""After so many rounds the other tasks get their turn, however much traffic there is (PgBouncer's sbuf_loopcnt is 5)."""
+"""After so many rounds the other tasks get their turn, whatever the traffic (PgBouncer's sbuf_loopcnt is 5)."""
 
 
 class Watched(Protocol):

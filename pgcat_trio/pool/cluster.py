@@ -1,8 +1,9 @@
 """The servers behind one database and user: choosing one, waiting for a backend, giving it back.
 
-`acquire_nowait` is the hot path and never waits; `enqueue` waits by callback, `acquire` by task. One queue serves all pools of the cluster: a waiter
-names the pools that would do, first come first served, and a backend that becomes free goes straight to the first
-waiter that can use it. Hence an idle backend means that nobody waits for it, and nobody can barge in.
+`acquire_nowait` is the hot path and never waits; `enqueue` waits by callback, `acquire` as a task. One queue serves all
+pools of the cluster: a waiter names the pools that would do, first come first served, and a backend that becomes free
+goes straight to the first waiter that can use it. Hence an idle backend means that nobody waits for it, and nobody can
+barge in.
 """
 
 from __future__ import annotations

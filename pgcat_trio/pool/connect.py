@@ -18,9 +18,13 @@ from ..wire.scram import ScramClient, md5_password, server_end_point
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Awaitable, Callable
 
     from ..config.model import General
     from ..net.poller import Poller
+
+    Dialer = Callable[["Target", Poller | None, General], Awaitable[Transport]]
+    """Opens the byte stream to a server. Raises `ServerUnavailable`; after `Cancelled` nothing is left open."""
 
 _MAX_LOGIN_MESSAGE_BYTES: Final = 64 * 1024
 """No message of a login is nearly as long; an endless one must not fill memory before we know who speaks."""
@@ -37,6 +41,8 @@ class Target:
     password: str | None = attrs.field(repr=False)
     ssl_mode: SslMode = SslMode.DISABLE
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, eq=False, repr=False)
+    dialer: Dialer | None = attrs.field(default=None, eq=False, repr=False)
+    """How to reach it, where that is not by a socket of its address."""
 
     @property
     def address(self) -> str:
@@ -83,7 +89,7 @@ async def open_connection(target: Target, poller: Poller | None, options: Genera
 
 
 async def _attempt(target: Target, poller: Poller | None, options: General, *, encrypted: bool) -> Greeting:
-    transport: Transport = await dial(target, poller, options)
+    transport = await dial(target, poller, options)
     try:
         if encrypted and target.encrypts:
             transport = await start_tls(transport, target)
@@ -94,8 +100,12 @@ async def _attempt(target: Target, poller: Poller | None, options: General, *, e
         raise
 
 
-async def dial(target: Target, poller: Poller | None, options: General) -> SocketTransport:
-    """Connect, without a word. Raises `ServerUnavailable` with the operating system's reason."""
+async def dial(target: Target, poller: Poller | None, options: General) -> Transport:
+    """Connect, without a word. Raises `ServerUnavailable`; after `Cancelled` nothing is left open."""
+    return await (target.dialer or _dial_socket)(target, poller, options)
+
+
+async def _dial_socket(target: Target, poller: Poller | None, options: General) -> SocketTransport:
     try:
         if target.socket_path is not None:
             stream = await trio.open_unix_socket(target.socket_path)

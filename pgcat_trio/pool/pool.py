@@ -6,6 +6,7 @@ becomes free is offered. All bookkeeping is synchronous; whatever has to wait ru
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import deque
 from functools import partial
@@ -30,13 +31,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pgcat_trio.pool")
 
 CLEANING_TIMEOUT_S: Final = 5.0
-"""How long cleaning a backend may take before closing it is the better choice (PgDog's rollback_timeout is the same)."""
+"""How long cleaning a backend may take before closing it is the better choice (PgDog waits as long)."""
 
 CANCEL_TIMEOUT_S: Final = 10.0
 """PgBouncer's cancel_wait_timeout."""
 
 _MAX_DIALS: Final = 8
-"""Logins in flight per pool: enough to fill a pool quickly, too few to look like an attack to a server that restarts."""
+"""Logins in flight per pool: enough to fill a pool quickly, too few to overrun a server that has just restarted."""
 
 _LIFETIME_JITTER: Final = 0.1
 """Lifetimes are up to a tenth shorter, each by its own amount, so that a pool does not reconnect all at once."""
@@ -217,10 +218,9 @@ class Pool:
         self.backends.remove(backend)
         backend.broken = backend.broken or reason
         if not backend.sending:
-            try:
+            # If it is gone already, that is what we want.
+            with contextlib.suppress(trio.BrokenResourceError):
                 backend.transport.send_nowait(encode.TERMINATE)
-            except trio.BrokenResourceError:
-                pass  # it is gone already, which is what we want
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
         self.owner.opened_or_failed(self, None)

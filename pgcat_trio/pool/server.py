@@ -19,6 +19,7 @@ class Server:
     def __init__(self, address: str, ban_time_s: float) -> None:
         self.address = address
         self.ban_time_s = ban_time_s
+        self.banned_at = -math.inf
         self.banned_until = -math.inf
         self.ban_reason = ""
         self.watchers: set[Callable[[], None]] = set()
@@ -31,17 +32,17 @@ class Server:
 
     def ban(self, reason: str, now: float) -> None:
         """Take the server out of the reads for ``ban_time_s``. A ban that runs is not made longer."""
-        if self.banned or self.ban_time_s <= 0:
-            return
-        self.banned_until = now + self.ban_time_s
-        self.ban_reason = reason
-        log.warning("server.banned", server=self.address, reason=reason, seconds=self.ban_time_s)
-        self._changed()
+        if not self.banned and self.ban_time_s > 0:
+            self._ban(reason, now, self.ban_time_s)
+
+    def ban_by_hand(self, duration_s: float, now: float) -> None:
+        """Take the server out of the reads for as long as an administrator wants, whatever ban may run already."""
+        self._ban(f"AdminBan({duration_s:.0f})", now, duration_s)
 
     def unban(self) -> None:
         """End the ban, if there is one."""
         if self.banned:
-            self.banned_until = -math.inf
+            self.banned_at = self.banned_until = -math.inf
             log.info("server.unbanned", server=self.address, reason=self.ban_reason)
             self._changed()
 
@@ -49,6 +50,13 @@ class Server:
         """End the ban if its time is over."""
         if self.banned and now >= self.banned_until:
             self.unban()
+
+    def _ban(self, reason: str, now: float, duration_s: float) -> None:
+        self.banned_at = now
+        self.banned_until = now + duration_s
+        self.ban_reason = reason
+        log.warning("server.banned", server=self.address, reason=reason, seconds=duration_s)
+        self._changed()
 
     def _changed(self) -> None:
         for watcher in tuple(self.watchers):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from pgcat_trio.routing.lexer import split
+from pgcat_trio.routing.lexer import is_word, split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ _LATER_FIRST_WORD = re.compile(rb"(?:;|\*/|[\r\n])\s*(?:" + b"|".join(_FIRST_WOR
 
 
 def is_telling(sql: bytes) -> bool:
-    """False if no word of the text could have an effect, wherever it stands: a quick look, to spare most texts the lexer.
+    """False if no word of the text could have an effect, wherever it stands: a quick look that spares us the lexer.
 
     Doubt about where strings end does not matter here: without such a word the text can mean nothing with an effect.
     """
@@ -94,7 +94,10 @@ def is_telling(sql: bytes) -> bool:
         or b"dblink_" in text
         or b"pg_replication_origin_session_" in text
         or b'u&"' in text
-        or _LATER_FIRST_WORD(text) is not None
+        or (
+            (b";" in text[:-1] or b"/" in text or b"\n" in text or b"\r" in text)
+            and _LATER_FIRST_WORD(text) is not None
+        )
     )
 
 
@@ -174,8 +177,10 @@ def _set_leaves_nothing(words: tuple[str, ...], tracked: frozenset[str]) -> bool
 def _effects_of_long_text(sql: bytes) -> Effect:
     """Coarse: by the first statement's beginning, and by telling names anywhere in the text."""
     head = split(sql[:_HEAD_BYTES])
-    if not head or b";" in sql.rstrip(b"; \t\r\n"):
-        return Effect.UNKNOWN  # nothing but comments so far, or possibly several statements
+    if not head or not (is_word(head[0].tokens[0]) or head[0].tokens[0] == "("):
+        return Effect.UNKNOWN  # nothing but comments so far
+    if b";" in sql.rstrip(b"; \t\r\n"):
+        return Effect.UNKNOWN  # possibly several statements
     effects = _effects_of_statement(attrs.evolve(head[0], doubt=None), frozenset())
     lowered = sql.lower()
     for prefix, effect in _BY_NAME_PREFIX:

@@ -33,7 +33,7 @@ _TOKEN = re.compile(
     | (?P<escaped>  [eE]'(?:[^'\\]++|''|\\.)*+'(?:%(continued)s'(?:[^'\\]++|''|\\.)*+')*+ )
     | (?P<string>   (?:[nNbBxX]|[uU]&)?'(?:[^']++|'')*+'(?:%(continued)s'(?:[^']++|'')*+')*+ )
     | (?P<quoted>   (?:[uU]&)?"(?:[^"]++|"")*+" )
-    | (?P<word>     [A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+ )
+    | (?P<word>     (?![eE]')[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*+ )
     | (?P<number>   0[xX][0-9A-Fa-f_]++ | 0[oO][0-7_]++ | 0[bB][01_]++
                   | (?:[0-9][0-9_]*+(?:\.(?!\.)[0-9_]*+)?|\.[0-9][0-9_]*+)(?:[eE][+-]?[0-9][0-9_]*+)? )
     | (?P<parameter>\$[0-9]++ )
@@ -46,10 +46,12 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
-_NOT_ASCII = re.compile(rb"[\x80-\xff]")
+_ASCII = bytes(range(128)) + b"_" * 128  # for bytes.translate
 _BACKSLASH_AFTER_LETTER = re.compile(rb"[\x80-\xff]\\")
 
+_BLOCK_CHANGE = {"CASE": 1, "END": -1}
 # What a token becomes in `Statement.tokens`; other kinds keep their text.
+_DOUBTFUL = frozenset({"string", "escaped", "quoted", "unfinished"})
 _PLACEHOLDER = {"escaped": "'x'", "string": "'x'", "dollar": "'x'"}
 
 
@@ -96,31 +98,33 @@ def split(sql: bytes) -> list[Statement]:
     statements: list[Statement] = []
     tokens: list[str] = []
     start = end = parentheses = blocks = 0
-    in_routine = False
     doubt: str | None = None
+    plain = sql.translate(_ASCII).decode("ascii")
+    upper = plain.upper()
     for kind, first, last in _scan(sql):
-        text = _PLACEHOLDER.get(kind) or _as_text(kind, sql[first:last])
+        text = upper[first:last] if kind == "word" else _PLACEHOLDER.get(kind) or plain[first:last]
         if text == ";" and parentheses == 0 and blocks == 0:
             if tokens:
                 statements.append(Statement(start, end, tuple(tokens), doubt))
-            tokens, in_routine, doubt = [], False, None
+            tokens, doubt = [], None
             continue
-        doubt = doubt or _doubt_in(kind, sql, first, last)
+        if kind in _DOUBTFUL:
+            doubt = doubt or _doubt_in(kind, sql, first, last)
         if not tokens:
             start = first
         tokens.append(text)
         end = last
-        if text == "(":
-            parentheses += 1
-        elif text == ")":
-            parentheses = max(0, parentheses - 1)
-        elif text in ("FUNCTION", "PROCEDURE"):
-            in_routine = in_routine or tokens[0] == "CREATE"
-        elif in_routine and text in ("BEGIN", "CASE", "END"):
-            if text == "END":
-                blocks = max(0, blocks - 1)
-            elif text == "BEGIN" or blocks:
-                blocks += 1
+        if kind != "word":
+            if text == "(":
+                parentheses += 1
+            elif text == ")":
+                parentheses = max(0, parentheses - 1)
+        elif text == "ATOMIC":
+            blocks += tokens[0] == "CREATE" and tokens[-2] == "BEGIN"
+        elif blocks:
+            blocks += _BLOCK_CHANGE.get(text, 0)
+    if blocks:
+        doubt = doubt or "a function body without an end"
     if tokens:
         statements.append(Statement(start, end, tuple(tokens), doubt))
     return statements
@@ -159,11 +163,6 @@ def _end_of_comment(sql: bytes, position: int) -> int:
         if depth == 0:
             return edge.end()
     return -1
-
-
-def _as_text(kind: str, raw: bytes) -> str:
-    text = _NOT_ASCII.sub(b"_", raw).decode("ascii")
-    return text.upper() if kind == "word" else text
 
 
 def _doubt_in(kind: str, sql: bytes, start: int, end: int) -> str | None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 QUERY_STARTS = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})
 
 # sqlglot runs in the one thread that serves everybody, at 5 to 15 us per token, and in some corners much worse. These
-# limits keep nearly every text below 30 ms, the worst found by fuzzing near 100 ms: nesting can cost 2**depth (some type
-# names, and texts that are not SQL), joins that wait for their ON 2**n, computed limits 2**n, subscripts n**2.
+# limits keep nearly every text below 30 ms, the worst found by fuzzing near 100 ms: nesting can cost 2**depth (in some
+# type names, and in texts that are not SQL), joins that wait for their ON 2**n, computed limits 2**n, subscripts n**2.
 MAX_TOKENS = 2000
 MAX_DEPTH = 12
 MAX_SUBSCRIPTS = 64
@@ -80,7 +80,7 @@ _PARENTHESES = {"(": 1, ")": -1}
 _BRACKETS = {"[": 1, "]": -1}
 _JOIN_CHANGE = {"JOIN": 1, "ON": -1, "USING": -1}
 _WRITING_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", ";"})
-_LOCKING_WORDS = frozenset({"SHARE", "NO", "KEY"})
+_LOCKING_WORDS = frozenset({"UPDATE", "SHARE", "NO", "KEY"})
 _STATEMENTS = """
     ALTER ANALYZE ATTACH BEGIN CACHE CALL COMMENT COMMIT COPY CREATE DECLARE DESC DESCRIBE DETACH DO DROP END EXEC
     EXECUTE EXPLAIN FETCH GRANT KILL LOAD LOCK OPTIMIZE PIVOT PRAGMA PREPARE REFRESH REINDEX RENAME RESET REVOKE
@@ -118,10 +118,10 @@ def _check_words(tokens: Tokens) -> None:
     has_ctes = "WITH" in tokens
     previous = ""
     for text in tokens:
-        if text in _WRITING_WORDS:
-            raise NotProvenError(f"contains {text}")
         if previous == "FOR" and text in _LOCKING_WORDS:
             raise NotProvenError("locks rows")
+        if text in _WRITING_WORDS:
+            raise NotProvenError(f"contains {text}")
         if has_ctes and previous in ("(", ")") and text in _STATEMENT_WORDS:
             raise NotProvenError(f"contains {text}")
         if text.lstrip('"').upper().startswith(PER_SERVER_RELATIONS):

@@ -39,8 +39,8 @@ async def serve_connection(supervisor: Supervisor, stream: trio.SocketStream) ->
     except* Exception:
         log.exception("client.bug", client=connection.peer)
     finally:
-        supervisor.connections.discard(connection)
         connection.handshake.transport.close()
+        supervisor.forget(connection)
 
 
 class Connection:
@@ -51,6 +51,7 @@ class Connection:
         self.handshake = Handshake(transport, supervisor)
         self.peer = transport.peer
         self.session: Session | None = None
+        self.console: Console | None = None
         self.login_scope: trio.CancelScope | None = None
 
     async def run(self) -> None:
@@ -62,7 +63,8 @@ class Connection:
             if session is not None:
                 await self._serve(login, session)
             else:
-                await Console(self.supervisor, login, self.handshake.take_rest()).run()
+                self.console = Console(self.supervisor, login, self.handshake.take_rest())
+                await self.console.run()
         except ClientGone as reason:
             log.debug("client.left_during_login", client=self.peer, reason=str(reason))
         except ProxyError as error:

@@ -161,6 +161,18 @@ class Supervisor:
         for connection in tuple(self.connections):
             connection.drain()
         sessions.cancel_scope.deadline = trio.current_time() + timeout_s
+        self._end_if_drained()
+
+    def forget(self, connection: Connection) -> None:
+        """A connection has ended."""
+        self.connections.discard(connection)
+        if self._draining:
+            self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        """Administrators may watch to the end, but nobody waits for them."""
+        if self._sessions_done and all(connection.console is not None for connection in self.connections):
+            self._sessions_done.cancel()
 
     def shut_down(self) -> None:
         """Begin to shut down; a second call ends what is left at once."""
@@ -241,7 +253,7 @@ async def serve(
 ) -> None:
     """Run the proxy inside the caller's nursery: ``addresses = await nursery.start(serve, config)``.
 
-    Reports the bound (host, port) pairs once clients are accepted. Cancelling it ends sessions at once; every backend is
-    closed by the time it returns. Raises `BindError` and `ConfigError`.
+    Reports the bound (host, port) pairs once clients are accepted. Cancelling it ends sessions at once; every backend
+    is closed by the time it returns. Raises `BindError` and `ConfigError`.
     """
     await Supervisor(config).run(task_status=task_status)

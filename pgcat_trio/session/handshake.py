@@ -28,7 +28,7 @@ _TLS_HANDSHAKE: Final = 0x16
 """The first byte of a TLS ClientHello: direct TLS. No startup packet can begin with it (RFC 8446, section 5.1)."""
 
 _MAX_AUTH_MESSAGE_BYTES: Final = 10_000
-"""PostgreSQL's own limit for messages before the login is done (PG_MAX_AUTH_TOKEN_LENGTH is larger, for GSSAPI only)."""
+"""PostgreSQL's own limit before the login is done (PG_MAX_AUTH_TOKEN_LENGTH is larger, for GSSAPI only)."""
 
 _EOF_DURING_LOGIN: Final = "the client closed the connection during the login"
 

@@ -19,10 +19,11 @@ LARGE_BYTES: Final = 64 * 1024
 """Messages and batches up to this size wait until they are whole; larger ones are streamed. One receive's worth: less
 would stream ordinary statements (and so not read them), more would be memory that every client can claim."""
 
-_MESSAGES: Final = frozenset(b"QPBDECSHFdcfX")
+_UNSYNCED: Final = frozenset(b"PBDEC")
+"""Messages of the extended protocol: the server answers for good only at the next Sync."""
 _MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
-_EXTENDED: Final = frozenset(b"PBDEC")
+_MESSAGES: Final = _UNSYNCED | _MARKERS | _BOUNDARIES | frozenset(b"dX")
 
 
 class Downstream:
@@ -33,9 +34,11 @@ class Downstream:
     """
 
     __slots__ = (
+        "_boundary",
         "_buffer",
         "_discarding",
         "_max_message_bytes",
+        "_position",
         "_skip",
         "complete",
         "continuation",
@@ -51,7 +54,9 @@ class Downstream:
     def __init__(self, max_message_bytes: int = codes.MAX_MESSAGE_BYTES) -> None:
         self._max_message_bytes = max_message_bytes
         self._buffer = b""
-        self._skip = 0
+        self._skip = 0  # bytes of a large message that are still to come
+        self._position = 0  # how far the headers have been walked over
+        self._boundary = 0  # the end of the last message that a server answers
         self._discarding = False
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
@@ -105,24 +110,28 @@ class Downstream:
         data = self._buffer
         if not data or self.terminated or self._discarding:
             return b""
-        if data[0] == codes.QUERY and len(data) <= LARGE_BYTES and data[1:5] == _LENGTH.pack(len(data) - 1):
-            return self._take_one_query(data)
-        position, boundary = self._walk(data)
-        if not (streaming or boundary == position or position > LARGE_BYTES):
+        if not self._position:
+            if data[0] == codes.QUERY and len(data) <= LARGE_BYTES and data[1:5] == _LENGTH.pack(len(data) - 1):
+                return self._take_one_query(data)
+            self._describe_nothing()
+        self._walk(data)
+        if not (streaming or self._boundary == self._position or self._position > LARGE_BYTES):
             # Whole requests may go; the messages after the last boundary wait for theirs.
-            position = boundary
-            if boundary:
-                self._walk(data[:boundary])
-        if not position:
-            if self.terminated or len(data) <= LARGE_BYTES:
+            if not self._boundary:
                 return b""
-            raise AssertionError("a buffer this large holds a message to stream")
-        if position >= len(data):
-            self._skip = position - len(data)
-            self._buffer = b""
-            return data
-        self._buffer = data[position:]
-        return data[:position]
+            data = data[: self._boundary]
+            self._describe_nothing()
+            self._walk(data)
+        position, self._position = self._position, 0
+        self._skip = max(0, position - len(self._buffer))
+        data, self._buffer = self._buffer[:position], self._buffer[position:]
+        return data
+
+    def _describe_nothing(self) -> None:
+        self._position = self._boundary = 0
+        self.texts = []
+        self.markers = b""
+        self.unsynced = self.executes = self.named = self.doubtful = False
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -142,20 +151,20 @@ class Downstream:
         position = 0
         while len(data) - position >= 5:
             kind = data[position]
+            length: int = _LENGTH.unpack_from(data, position + 1)[0]
+            if kind not in _MESSAGES or not 4 <= length <= self._max_message_bytes:
+                raise self._impossible(kind, length)
             if kind in (codes.SYNC, codes.TERMINATE):
                 self._discarding = False
                 break
-            position += 1 + int(_LENGTH.unpack_from(data, position + 1)[0])
+            position += 1 + length
         self._skip = max(0, position - len(data))
         self._buffer = data[position:]
 
     def _continue_large_message(self) -> bytes:
         data = self._buffer
-        self.texts = []
-        self.markers = b""
-        self.complete = self.named = self.executes = self.doubtful = False
-        # The message's own end is still to come, and so is the Sync that was missing when it began.
-        self.unsynced = False
+        self._describe_nothing()
+        self.complete = False
         if len(data) > self._skip:
             self._buffer = data[self._skip :]
             data = data[: self._skip]
@@ -164,59 +173,56 @@ class Downstream:
         self._skip -= len(data)
         return data
 
-    def _walk(self, data: bytes) -> tuple[int, int]:
-        """Describe the messages that ``data`` begins with; return where they end and where the last boundary is.
+    def _walk(self, data: bytes) -> None:
+        """Go on over the headers of ``data`` from where the last walk ended, and describe what was passed.
 
-        The end is past the data when the last message is a large one whose rest has not arrived.
+        ``_position`` ends past the data when the last message is a large one whose rest has not arrived.
         """
-        self.texts = texts = []
-        self.executes = self.named = self.doubtful = False
-        markers = bytearray()
-        unsynced = False
-        position = boundary = 0
+        position = self._position
         end = len(data)
-        kind = 0
+        limit = self._max_message_bytes
         while end - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
             stop = position + 1 + length
-            if kind not in _MESSAGES:
-                raise ProtocolViolation(f"invalid frontend message type {kind}")
-            if length < 4:
-                raise ProtocolViolation(f"invalid length {length} of a message {chr(kind)!r}")
-            if length > self._max_message_bytes:
-                raise MessageTooLarge(
-                    f"a message {chr(kind)!r} of {length} bytes is over the limit of {self._max_message_bytes} bytes",
-                    hint="Raise max_message_bytes in the proxy's configuration if messages of this size are meant.",
-                )
-            if kind == codes.TERMINATE:
+            if kind not in _MESSAGES or not 4 <= length <= limit:
+                raise self._impossible(kind, length)
+            if stop > end and length < LARGE_BYTES and kind != codes.TERMINATE:
+                break
+            if kind in _UNSYNCED:
+                self.unsynced = True
+                if kind == codes.EXECUTE:
+                    self.executes = True
+                elif kind == codes.PARSE:
+                    self._note_parse(data, position + 5, stop)
+            elif kind in _MARKERS:
+                self.markers += bytes((kind,))
+                if kind == codes.SYNC:
+                    self.unsynced = False
+                elif kind == codes.QUERY:
+                    # The text ends before its NUL, if the message has arrived that far.
+                    self.texts.append(data[position + 5 : stop - 1])
+                    self.doubtful |= stop > end
+                elif kind == codes.FUNCTION_CALL:
+                    self.doubtful = True
+            elif kind == codes.TERMINATE:
                 self.terminated = True
                 break
-            if stop > end and length < LARGE_BYTES:
-                break
-            if kind == codes.QUERY:
-                # The text ends before its NUL, if the message has arrived that far.
-                texts.append(data[position + 5 : stop - 1])
-                self.doubtful |= stop > end
-            elif kind == codes.PARSE:
-                self._note_parse(data, position + 5, stop)
-            elif kind == codes.EXECUTE:
-                self.executes = True
-            elif kind == codes.FUNCTION_CALL:
-                self.doubtful = True
-            if kind in _EXTENDED:
-                unsynced = True
-            elif kind in _MARKERS:
-                markers.append(kind)
-                if kind == codes.SYNC:
-                    unsynced = False
             position = stop
             if kind in _BOUNDARIES:
-                boundary = stop
-        self.markers = bytes(markers)
-        self.unsynced = unsynced
-        self.complete = boundary == position and not unsynced
-        return position, boundary
+                self._boundary = stop
+        self._position = position
+        self.complete = self._boundary == position and not self.unsynced
+
+    def _impossible(self, kind: int, length: int) -> ProtocolViolation:
+        if kind not in _MESSAGES:
+            return ProtocolViolation(f"invalid frontend message type {kind}")
+        if length < 4:
+            return ProtocolViolation(f"invalid length {length} of a message {chr(kind)!r}")
+        return MessageTooLarge(
+            f"a message {chr(kind)!r} of {length} bytes is over the limit of {self._max_message_bytes} bytes",
+            hint="Raise max_message_bytes in the proxy's configuration if messages of this size are meant.",
+        )
 
     def _note_parse(self, data: bytes, position: int, stop: int) -> None:
         name_end = data.find(0, position, stop)

@@ -26,7 +26,7 @@ COPY_END: Final = 3
 class ExpectedReplies:
     """The queue of one backend. ``sent`` is told what goes out, ``ready`` and ``copy_in_begins`` what comes back."""
 
-    __slots__ = ("copy_in", "queue", "unsynced")
+    __slots__ = ("_ignored_sync", "copy_in", "in_doubt", "queue", "unsynced")
 
     def __init__(self) -> None:
         self.queue: deque[int] = deque()
@@ -34,6 +34,9 @@ class ExpectedReplies:
         """Extended-protocol messages were sent and no Sync yet."""
         self.copy_in = False
         """The server reads copy data."""
+        self.in_doubt = False
+        """Replies may come that nobody expects, for good: the connection must serve nobody else."""
+        self._ignored_sync = False  # during the COPY that is under way, if the server has not failed it before
 
     @property
     def settled(self) -> bool:
@@ -47,20 +50,25 @@ class ExpectedReplies:
 
     def sent(self, markers: bytes, unsynced: bool) -> None:
         """Note a run of client messages: the letters among ``QFScf`` in it, and whether it ends without a Sync."""
+        queue = self.queue
         for kind in markers:
-            if self.copy_in:
-                # The server consumes whatever comes; only the end of the copy has a meaning.
-                if kind in (codes.COPY_DONE, codes.COPY_FAIL):
-                    self.copy_in = False
-            elif kind == codes.SYNC:
-                self.queue.append(SYNC_REPLY)
-                self.unsynced = False
+            if kind == codes.SYNC:
+                if self.copy_in:
+                    self._ignored_sync = True
+                else:
+                    queue.append(SYNC_REPLY)
+                    self.unsynced = False
             elif kind in (codes.QUERY, codes.FUNCTION_CALL):
-                self.queue.append(QUERY_REPLY)
-            elif self.queue or self.unsynced:
-                self.queue.append(COPY_END)
+                # Also during a COPY: either the server has failed it already, or this ends the connection.
+                queue.append(QUERY_REPLY)
+            elif self.copy_in:
+                self.copy_in = False
+            else:
+                queue.append(COPY_END)
         if unsynced:
             self.unsynced = True
+        if queue and queue[-1] == COPY_END:
+            self._drop_strays()
 
     def sent_own_query(self) -> None:
         """Note that a Query of the proxy's own was sent."""
@@ -69,14 +77,21 @@ class ExpectedReplies:
     def ready(self) -> int | None:
         """A ReadyForQuery arrived: drop and return the entry that it answers, None if nothing was expected."""
         queue = self.queue
-        self.copy_in = False
+        self.copy_in = self._ignored_sync = False
         while queue:
             entry = queue.popleft()
             if entry != COPY_END:
-                while queue and queue[0] == COPY_END and len(queue) == 1:
-                    queue.popleft()
+                if queue and queue[-1] == COPY_END:
+                    self._drop_strays()
                 return entry
+        # Not asked for, as far as we know: what else may come?
+        self.in_doubt = True
         return None
+
+    def _drop_strays(self) -> None:
+        """Forget the ends of copies that no request under way can have begun: servers ignore them."""
+        if not self.unsynced and all(entry == COPY_END for entry in self.queue):
+            self.queue.clear()
 
     def copy_in_begins(self) -> None:
         """CopyInResponse arrived: Syncs sent before the end of the copy data will never be answered."""
@@ -84,6 +99,7 @@ class ExpectedReplies:
         at = 1 if queue and queue[0] == QUERY_REPLY else 0
         while len(queue) > at and queue[at] == SYNC_REPLY:
             del queue[at]
+            self._ignored_sync = True
         if not at and SYNC_REPLY not in queue:
             self.unsynced = True  # the Sync that will be answered is yet to come
         if len(queue) > at and queue[at] == COPY_END:
@@ -92,5 +108,10 @@ class ExpectedReplies:
             self.copy_in = True
 
     def failed(self) -> None:
-        """ErrorResponse arrived: whatever COPY there was is over."""
+        """ErrorResponse arrived: whatever COPY there was is over.
+
+        It may have failed before the server came to a Sync that we think ignored, for example in a trigger: then that
+        Sync is answered. There is no telling.
+        """
         self.copy_in = False
+        self.in_doubt |= self._ignored_sync

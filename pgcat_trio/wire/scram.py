@@ -6,20 +6,29 @@ Sources: PostgreSQL manual, "SASL Authentication"; RFC 5802 and RFC 7677 (SCRAM)
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
-from typing import Final
+import os
+from typing import TYPE_CHECKING, Final
 
 import scramp
 from asn1crypto.x509 import Certificate
+from scramp.utils import saslprep
 
 from ..errors import AuthenticationFailed, ProtocolViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SCRAM: Final = "SCRAM-SHA-256"
 SCRAM_PLUS: Final = "SCRAM-SHA-256-PLUS"
 
 ITERATIONS: Final = 4096
 """PostgreSQL's own default (scram_iterations); RFC 7677 asks for at least this many."""
+
+MAX_ITERATIONS: Final = 1_000_000
+"""About a third of a second of work, during which the whole proxy stands still: a server may not ask for more."""
 
 
 def md5_password(user: str, password: str, salt: bytes) -> bytes:
@@ -47,47 +56,77 @@ def server_end_point(certificate_der: bytes) -> bytes:
     return hashlib.new(name, certificate_der).digest()
 
 
+def prepared(password: str) -> bytes:
+    """The password as SCRAM hashes it.
+
+    PostgreSQL (pg_saslprep) takes one that SASLprep refuses, such as an emoji or a tab, or leaves nothing of, as it is.
+    """
+    try:
+        text = saslprep(password) or password
+    except scramp.ScramException:
+        text = password
+    return bytes(text.encode("utf-8", "surrogateescape"))
+
+
 class ScramVerifier:
     """What a server keeps of a password: salt, StoredKey, ServerKey. Made once a password; never the password."""
 
     __slots__ = ("_info",)
 
-    def __init__(self, password: str) -> None:
-        self._info = scramp.ScramMechanism(SCRAM).make_auth_info(password, iteration_count=ITERATIONS)
+    def __init__(self, password: str, salt: bytes | None = None) -> None:
+        salt = os.urandom(16) if salt is None else salt
+        salted = hashlib.pbkdf2_hmac("sha256", prepared(password), salt, ITERATIONS)
+        stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+        self._info = (salt, stored_key, hmac.digest(salted, b"Server Key", "sha256"), ITERATIONS)
 
-    def info(self, _user: str) -> object:
+    def info(self, _user: str) -> tuple[bytes, bytes, bytes, int]:
         """What scramp asks for: the login's identity is the startup packet's user, whatever SCRAM names."""
         return self._info
 
 
 class ScramServer:
-    """The server's side of one login. Three calls: `first`, `final`; `AuthenticationFailed` means wrong password."""
+    """The server's side of one login: `first`, then `final`. `AuthenticationFailed` means wrong password."""
 
     __slots__ = ("_server",)
 
-    def __init__(self, verifier: ScramVerifier, mechanism: str, end_point: bytes | None) -> None:
+    def __init__(
+        self, verifier: ScramVerifier, mechanism: str, end_point: bytes | None, nonce: str | None = None
+    ) -> None:
         binding = None if end_point is None else ("tls-server-end-point", end_point)
-        self._server = scramp.ScramMechanism(mechanism).make_server(verifier.info, channel_binding=binding)
+        scram = scramp.ScramMechanism(mechanism)
+        self._server = scram.make_server(verifier.info, channel_binding=binding, s_nonce=nonce)
 
     def first(self, client_first: bytes) -> bytes:
         """Answer the client's first message with salt, iterations and nonce."""
-        return self._step(self._server.set_client_first, client_first, self._server.get_server_first)
+        with _malformed_or_wrong():
+            flag, authorization, bare = client_first.decode().split(",", 2)
+            # libpq names nobody ("n=,r=..."), for PostgreSQL does not look at the name; scramp wants one. The
+            # signatures cover what the client did say.
+            named = "n=*" + bare[2:] if bare.startswith("n=,") else bare
+            self._server.set_client_first(f"{flag},{authorization},{named}")
+            self._server.client_first_bare = bare
+            return bytes(self._server.get_server_first().encode())
 
     def final(self, client_final: bytes) -> bytes:
         """Check the client's proof and answer with the server's signature."""
-        return self._step(self._server.set_client_final, client_final, self._server.get_server_final)
+        with _malformed_or_wrong():
+            self._server.set_client_final(client_final.decode())
+            return bytes(self._server.get_server_final().encode())
 
-    @staticmethod
-    def _step(take: object, data: bytes, answer: object) -> bytes:
-        try:
-            take(data.decode("utf-8"))  # type: ignore[operator]
-            return answer().encode()  # type: ignore[operator, no-any-return]
-        except scramp.ScramException as problem:
-            if problem.server_error in (None, "invalid-proof", "unknown-user"):
-                raise AuthenticationFailed("SCRAM proof does not match") from None
-            raise ProtocolViolation(f"malformed SCRAM message: {problem.server_error}") from None
-        except (UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError):
-            raise ProtocolViolation("malformed SCRAM message") from None
+
+@contextlib.contextmanager
+def _malformed_or_wrong() -> Iterator[None]:
+    """Tell a wrong password, and a channel that ends elsewhere, from a message that keeps no format."""
+    try:
+        yield
+    except scramp.ScramException as problem:
+        # An enum's member or its value, by the library's version.
+        kind = getattr(problem.server_error, "value", problem.server_error)
+        if kind in ("invalid-proof", "channel-bindings-dont-match", "server-does-support-channel-binding"):
+            raise AuthenticationFailed("SCRAM proof does not match") from None
+        raise ProtocolViolation(f"malformed SCRAM message: {kind or 'out of order'}") from None
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise ProtocolViolation("malformed SCRAM message") from None
 
 
 class ScramClient:
@@ -95,13 +134,18 @@ class ScramClient:
 
     __slots__ = ("_client", "mechanism")
 
-    def __init__(self, user: str, password: str, offered: list[str], end_point: bytes | None) -> None:
+    def __init__(
+        self, user: str, password: str, offered: list[str], end_point: bytes | None, nonce: str | None = None
+    ) -> None:
         known = [name for name in offered if name == SCRAM or (name == SCRAM_PLUS and end_point is not None)]
         if not known:
             raise AuthenticationFailed(f"the server offers only the SASL mechanisms {', '.join(offered)}")
         # scramp picks the strongest, and tells the server by its gs2 header if it could have bound the channel.
         binding = None if end_point is None else ("tls-server-end-point", end_point)
-        self._client = scramp.ScramClient(known, user, password, channel_binding=binding)
+        # Placeholders: PostgreSQL goes by the startup packet's name, so ``user``, which SASLprep may refuse, stays out
+        # of it; and scramp would refuse passwords that PostgreSQL takes, see `prepared`.
+        self._client = scramp.ScramClient(known, "*", "*", channel_binding=binding, c_nonce=nonce)
+        self._client.password = prepared(password)
         self.mechanism: str = self._client.mechanism_name
 
     def first(self) -> bytes:
@@ -111,14 +155,19 @@ class ScramClient:
     def final(self, server_first: bytes) -> bytes:
         """Answer the server's salt and nonce with the proof."""
         try:
-            self._client.set_server_first(server_first.decode("utf-8"))
-            return bytes(self._client.get_client_final().encode())
-        except (scramp.ScramException, UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError):
+            self._client.set_server_first(server_first.decode())
+            iterations = int(self._client.iterations)
+            if iterations <= MAX_ITERATIONS:
+                return bytes(self._client.get_client_final().encode())
+        except scramp.ScramException as problem:
+            raise ProtocolViolation(f"the server sent a SCRAM message that cannot be used: {problem}") from None
+        except (ValueError, KeyError, IndexError, TypeError):
             raise ProtocolViolation("the server sent a malformed SCRAM message") from None
+        raise ProtocolViolation(f"the server asks for {iterations} SCRAM iterations, at most {MAX_ITERATIONS} are done")
 
     def check(self, server_final: bytes) -> None:
         """Check the server's signature; `AuthenticationFailed` if it does not know the password either."""
         try:
-            self._client.set_server_final(server_final.decode("utf-8"))
-        except (scramp.ScramException, UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError):
+            self._client.set_server_final(server_final.decode())
+        except (scramp.ScramException, ValueError, KeyError, IndexError, TypeError):
             raise AuthenticationFailed("the server's SCRAM signature is wrong: it does not know the password") from None

@@ -67,6 +67,12 @@ class Upstream:
         return not self._skip
 
     @property
+    def in_transaction(self) -> bool:
+        """True when a transaction is open on the server for certain, explicit or (no Sync yet, COPY) implicit."""
+        expected = self.expected
+        return expected.unsynced or expected.copy_in or (self.status != codes.IDLE and not expected.queue)
+
+    @property
     def quiet(self) -> bool:
         """True when the server is idle outside any transaction, owes nothing and is not in the middle of a message."""
         expected = self.expected

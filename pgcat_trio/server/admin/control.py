@@ -1,0 +1,114 @@
+"""Commands that change something: RELOAD, SHUTDOWN, BAN and UNBAN; and SET, which changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from ...config import diff
+from ...config.model import Role
+from ...errors import ConfigError
+from ...wire import encode
+from .answers import TEXT, columns, refusal, rowset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ...pool.server import Server
+    from ..supervisor import Supervisor
+
+log = structlog.get_logger("pgcat_trio.admin")
+
+BANNED: Final = columns(TEXT, "db user role host")
+
+_LONGEST_BAN_S: Final = 2**31 - 1
+
+
+def reload(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+    """RELOAD: notices for what the operator should know, then the tag; or an error with every problem as its detail."""
+    _no_arguments("RELOAD", arguments)
+    log.info("admin.reload", client=peer)
+    before = supervisor.config
+    try:
+        supervisor.reload()
+    except ConfigError as error:
+        error.detail = error.detail or "\n".join(error.problems)
+        error.hint = error.hint or "The configuration in force has not changed."
+        raise
+    after = supervisor.config
+    notices = list(after.warnings)
+    notices += [f"{key} has changed, which needs a restart to take effect" for key in diff(before, after).boot_only]
+    return b"".join(map(encode.notice_response, notices)) + encode.command_complete("RELOAD")
+
+
+def shut_down(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+    """SHUTDOWN: begin to drain. Repeating it cuts nobody off: only a second signal does."""
+    _no_arguments("SHUTDOWN", arguments)
+    log.info("admin.shutdown", client=peer)
+    if not supervisor.draining:
+        supervisor.shut_down()
+    return rowset(columns(TEXT, "success"), [("t",)], "SHUTDOWN")
+
+
+def set_nothing(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+    """SET: accepted and ignored, for drivers that set things on their own accord."""
+    return encode.command_complete("SET")
+
+
+def ban(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+    """BAN host seconds: in place of any ban that runs. Answers with the pools that lose the host."""
+    match arguments:
+        case [host, seconds]:
+            duration_s = _duration_s(seconds)
+        case _:
+            raise refusal("42601", "usage: BAN hostname duration_seconds")
+    now = trio.current_time()
+    return _change_ban(supervisor, "BAN", host, peer, lambda server: server.ban_by_hand(duration_s, now))
+
+
+def unban(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+    """UNBAN host: ends bans of either kind. Answers with the pools that get the host back."""
+    match arguments:
+        case [host]:
+            return _change_ban(supervisor, "UNBAN", host, peer, lambda server: server.unban())
+        case []:
+            raise refusal("42601", "UNBAN command requires a hostname to unban")
+        case _:
+            raise refusal("42601", "usage: UNBAN hostname")
+
+
+def _change_ban(supervisor: Supervisor, tag: str, host: str, peer: str, change: Callable[[Server], None]) -> bytes:
+    """Change the bans of all servers on a host, given with or without its port, wherever it is a replica."""
+    log.info(f"admin.{tag.lower()}", client=peer, host=host)
+    known = [
+        (database, user, pool)
+        for (database, user), cluster in sorted(supervisor.directory.clusters.items())
+        for pool in cluster.pools
+        if host in (pool.target.host, pool.target.address)
+    ]
+    if not known:
+        raise refusal("42704", f'no server on host "{host}" is configured', hint="SHOW DATABASES lists the servers.")
+    replicas = [each for each in known if each[2].role is Role.REPLICA]
+    if not replicas:
+        raise refusal("55000", f'"{host}" is a primary: writes have nowhere else to go', hint="Ban replicas only.")
+    affected = replicas if tag == "BAN" else [each for each in replicas if each[2].server.banned]
+    for server in {pool.server for _, _, pool in affected}:
+        change(server)
+    return rowset(BANNED, [(db, user, pool.role, pool.target.host) for db, user, pool in affected], tag)
+
+
+def _duration_s(text: str) -> int:
+    if not text.removeprefix("-").isdecimal():
+        raise refusal("22023", "duration_seconds must be an integer")
+    if text.startswith("-") or not text.strip("0"):
+        raise refusal("22023", "duration_seconds must be >= 1")
+    if len(text) > len(str(_LONGEST_BAN_S)) or int(text) > _LONGEST_BAN_S:
+        raise refusal("22023", f"duration_seconds must be <= {_LONGEST_BAN_S}")
+    return int(text)
+
+
+def _no_arguments(command: str, arguments: list[str]) -> None:
+    if arguments:
+        raise refusal("42601", f"{command} takes no arguments")

@@ -1,0 +1,82 @@
+"""SHOW CONFIG, DATABASES and USERS: what is configured, and in force."""
+
+from __future__ import annotations
+
+import enum
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from ...config.keys import key_of
+from ...config.model import General, Role, Secret
+from ...config.model import Pool as PoolConfig
+from . import census
+from .answers import INT4, TEXT, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..supervisor import Supervisor
+    from .answers import Value
+
+CONFIG: Final = columns(TEXT, "key value default changeable")
+
+DATABASES: Final = (
+    *columns(TEXT, "name host port database force_user"),
+    *columns(INT4, "pool_size min_pool_size reserve_pool"),
+    *columns(TEXT, "pool_mode"),
+    *columns(INT4, "max_connections current_connections paused disabled"),
+)
+
+USERS: Final = columns(TEXT, "name pool_mode")
+
+
+def config(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """Every key that is no secret, with its value and default in the units of the file."""
+    yield from _settings("", General, supervisor.config.general)
+    for name, pool in sorted(supervisor.config.pools.items()):
+        yield from _settings(f"pools.{name}.", PoolConfig, pool)
+        users = ", ".join(user.username for user in pool.users)
+        yield f'pools."{name}".shard_count', str(len(pool.shards)), "-", "yes"
+        yield f'pools."{name}".users', users, "-", "yes"
+
+
+def databases(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row for each server of each database and user."""
+    for _, user, cluster in census.clusters(supervisor):
+        settings = cluster.user
+        for name, pool in census.address_names(cluster):
+            banned = pool.role is Role.REPLICA and pool.server.banned
+            where = (name, pool.target.host, pool.target.port, pool.target.database, user)
+            sizes = (settings.pool_size, settings.min_pool_size, 0)
+            yield (*where, *sizes, settings.pool_mode, settings.pool_size, len(pool.backends), 0, int(banned))
+
+
+def users(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row a database and user."""
+    for _, user, cluster in census.clusters(supervisor):
+        yield user, cluster.user.pool_mode
+
+
+def _settings(prefix: str, model: type[attrs.AttrsInstance], values: object) -> Iterator[tuple[Value, ...]]:
+    for field in attrs.fields(model):
+        if "key" not in field.metadata or "password" in field.name:
+            continue
+        key = key_of(field)
+        default = None if field.default is attrs.NOTHING else _spelled(field.default, key.units_per_second)
+        value = _spelled(getattr(values, field.name), key.units_per_second)
+        if value is None and key.name == "query_parser_max_length":
+            value = "unlimited"
+        yield f"{prefix}{key.name}", value, default or "-", "no" if key.boot_only else "yes"
+
+
+def _spelled(value: Any, units_per_second: int | None) -> str | None:
+    """A value as one would write it in the file, without the quotes of a string; None for a key that is not set."""
+    if value is None or isinstance(value, Secret):
+        return None
+    if isinstance(value, bool):
+        return json.dumps(value)
+    if isinstance(value, enum.Enum):
+        return str(value.value)
+    return str(round(value * units_per_second)) if units_per_second else str(value)

@@ -1,0 +1,105 @@
+"""SHOW POOLS, CLIENTS and SERVERS: what is going on. NULL stands for what is not counted yet: zero would be a claim."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from ...config.model import PoolMode
+from . import census
+from .answers import NUMERIC, TEXT, columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..supervisor import Supervisor
+    from .answers import Value
+
+POOLS: Final = (
+    *columns(TEXT, "database user pool_mode"),
+    *columns(NUMERIC, "cl_idle cl_active cl_waiting cl_cancel_req"),
+    *columns(NUMERIC, "sv_active sv_idle sv_used sv_tested sv_login maxwait maxwait_us"),
+)
+
+CLIENTS: Final = (
+    *columns(TEXT, "client_id database user application_name state"),
+    *columns(NUMERIC, "transaction_count query_count error_count age_seconds maxwait maxwait_us"),
+)
+
+SERVERS: Final = (
+    *columns(TEXT, "server_id database_name user address_id application_name state"),
+    *columns(NUMERIC, "transaction_count query_count bytes_sent bytes_received age_seconds"),
+    *columns(NUMERIC, "prepare_cache_hit prepare_cache_miss prepare_cache_eviction prepare_cache_size"),
+)
+
+
+def pools(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row a database and user. ``maxwait`` is the time that the client has waited who waits longest now."""
+    now = trio.current_time()
+    clients: Counter[tuple[str, str, str]] = Counter()
+    longest_wait_s: dict[tuple[str, str], float] = {}
+    for session in census.sessions(supervisor):
+        who = (session.database, session.user)
+        state = census.client_state(session)
+        clients[*who, state] += 1
+        if state == "waiting":
+            longest_wait_s[who] = max(longest_wait_s.get(who, 0.0), now - session.waiting_since)
+    backends = Counter((backend.pool, state) for backend, state in census.backend_states(supervisor).items())
+    for database, user, cluster in census.clusters(supervisor):
+        yield (
+            database,
+            user,
+            cluster.user.pool_mode,
+            *(clients[database, user, state] for state in ("idle", "active", "waiting")),
+            sum(backend.cancelling for pool in cluster.pools for backend in pool.backends),
+            *(sum(backends[pool, state] for pool in cluster.pools) for state in ("active", "idle")),
+            0,  # PgBouncer's word for backends that await a check; here they are checked when they are taken
+            sum(backends[pool, "tested"] for pool in cluster.pools),
+            sum(pool.opening for pool in cluster.pools),
+            *census.seconds_and_microseconds(longest_wait_s.get((database, user), 0.0)),
+        )
+
+
+def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row a client, administrators last. ``client_id`` is its address."""
+    now = trio.current_time()
+    peers = {connection.session: connection.peer for connection in supervisor.connections}
+    for session in census.sessions(supervisor):
+        counts_transactions = session.cluster.user.pool_mode is PoolMode.TRANSACTION
+        yield (
+            peers[session],
+            session.database,
+            session.user,
+            session.settings.values.get("application_name", ""),
+            census.client_state(session),
+            session.transactions if counts_transactions else None,
+            None,
+            None,
+            int(now - session.started_at),
+            None,
+            None,
+        )
+    consoles = [connection.console for connection in supervisor.connections if connection.console is not None]
+    for console in sorted(consoles, key=lambda console: console.started_at):
+        who = (console.peer, console.database, console.user, console.application_name)
+        yield (*who, "idle", 0, None, None, int(now - console.started_at), 0, 0)
+
+
+def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row a backend. ``server_id`` is the process id on its server, in hexadecimal."""
+    now = trio.current_time()
+    owners = {
+        pool: (database, user, name)
+        for database, user, cluster in census.clusters(supervisor)
+        for name, pool in census.address_names(cluster)
+    }
+    for session in census.sessions(supervisor):  # a pool that a reload has replaced
+        for name, pool in census.address_names(session.cluster):
+            owners.setdefault(pool, (session.database, session.user, name))
+    rows = [(owners[backend.pool], backend, state) for backend, state in census.backend_states(supervisor).items()]
+    for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
+        application_name = backend.settings.values.get("application_name") or "Undefined"
+        counted = (None, None, None, None, int(now - backend.created_at))
+        yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, 0, 0, 0, 0)

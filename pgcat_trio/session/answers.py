@@ -1,0 +1,46 @@
+"""What a client is told when no server answers: errors in the places where replies are due, each request's own.
+
+A client of the simple protocol gets one error and one ReadyForQuery for each Query, one of the extended protocol for
+each Sync (PostgreSQL manual, "Message Flow"). Never more: a ReadyForQuery that nobody asked for puts a driver that
+pipelines out of step for good.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..wire import encode
+from ..wire.replies import COPY_END, SWALLOW
+
+if TYPE_CHECKING:
+    from ..errors import ProxyError
+    from ..wire.upstream import Upstream
+
+
+def refusal(error: ProxyError, markers: bytes, unsynced: bool) -> bytes:
+    """The answer to a batch (`wire.downstream`) that no server has seen: the session goes on.
+
+    With ``unsynced`` the last ReadyForQuery is still owed: to the Sync to come, and all before it is to be discarded.
+    """
+    response = encode.error_response(error, severity="ERROR")
+    requests = len(markers.translate(None, b"cf"))
+    return (response + encode.ready_for_query()) * requests + (response if unsynced else b"")
+
+
+def told(upstream: Upstream) -> bool:
+    """True if the client has seen an error of the server's since the last ReadyForQuery: it needs no second one."""
+    return upstream.last_error is not None and not upstream.expected.swallowing
+
+
+def loss(error: ProxyError, upstream: Upstream) -> bytes | None:
+    """The answer to all that a lost server still owed; None if it owed nothing, so that nothing may be said yet.
+
+    The transaction is gone with the server, so the client is told that it is in none.
+    """
+    expected = upstream.expected
+    owed = [entry for entry in expected.queue if entry not in (SWALLOW, COPY_END)]
+    if not (owed or expected.unsynced):
+        return None
+    response = encode.error_response(error, severity="ERROR")
+    answer = (response + encode.ready_for_query()) * len(owed) + (response if expected.unsynced else b"")
+    return answer.removeprefix(response) if told(upstream) else answer

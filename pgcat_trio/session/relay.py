@@ -1,0 +1,476 @@
+"""The turns of a session: everything that it decides, none of it waits.
+
+A turn takes bytes that have arrived (`on_client`, `on_backend`), a backend that has become free (`granted`) or a
+CancelRequest (`cancel`), and sends on what can be sent at once. The poller takes turns on behalf of the session's
+tasks, which only do what turns cannot (`session.Session`).
+
+Laws of this file:
+
+* Only turns of ingress write to the backend. Only the outbox writes to the client.
+* Being granted a backend and storing it is one step. The backend is given back as soon as its transaction is over.
+* A statement goes to a replica only if it is proven to be a read; while one is under way on a replica, what is not
+  proven waits until it is done.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+import structlog
+import trio
+
+from ..config.model import PoolMode, Role
+from ..errors import (
+    BackendLost,
+    ProtocolViolation,
+    ProxyError,
+    QueryCanceled,
+    ServerError,
+    ServerUnavailable,
+    ShuttingDown,
+)
+from ..pool.cluster import ClusterRetired, Waiter
+from ..pool.settings import settings_sql
+from ..routing.effects import Effect
+from ..wire import encode
+from ..wire.downstream import Downstream
+from . import answers
+from .outbox import Outbox
+from .parking import Parking
+
+if TYPE_CHECKING:
+    from ..net.transport import Transport
+    from ..pool.backend import Backend
+    from ..pool.cluster import Cluster
+    from ..pool.settings import Settings
+    from ..routing.route import Route
+    from .gateway import Gateway
+
+log = structlog.get_logger("pgcat_trio.session")
+
+CLIENT_LEFT: Final = "client closed the connection"
+CLIENT_TERMINATED: Final = "client said goodbye"
+
+
+class Place(Waiter):
+    """A session's place in the queue for a backend, and what it will do with it."""
+
+    __slots__ = ("batch", "relay", "route", "since")
+
+    def __init__(self, relay: Relay, batch: bytes, route: Route) -> None:
+        super().__init__(route.role, route.fallback_to_primary)
+        self.relay = relay
+        self.batch = batch
+        self.route = route
+        self.since = relay.heard_at
+        self.deadline = self.since + relay.cluster.user.connect_timeout_s
+
+    def granted(self, backend: Backend) -> None:
+        self.relay.granted(backend, self)
+
+    def refused(self, reason: ProxyError) -> None:
+        self.relay.refused(reason, self)
+
+
+class Relay:
+    """One client, its codec, and at most one backend. Between transactions it is `parked`."""
+
+    __slots__ = (
+        "_checkout_failures",
+        "_held",
+        "_lost",
+        "_mode",
+        "_reroutes",
+        "backend",
+        "client",
+        "closing",
+        "cluster",
+        "database",
+        "downstream",
+        "egress_parking",
+        "ended",
+        "gateway",
+        "heard_at",
+        "ingress_parking",
+        "outbox",
+        "place",
+        "settings",
+        "since",
+        "timed_out",
+        "transactions",
+        "unsent",
+        "user",
+    )
+
+    def __init__(
+        self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
+    ) -> None:
+        self.client = client
+        self.gateway = gateway
+        self.cluster = cluster
+        self.user = user
+        self.database = database
+        self.settings = settings
+        self.downstream = Downstream(gateway.general.max_message_bytes)
+        self.outbox = Outbox(client)
+        self.ingress_parking = Parking()
+        self.egress_parking = Parking()
+        self.backend: Backend | None = None
+        self.place: Place | None = None
+        """The place in the queue for a backend."""
+        self.unsent = b""
+        """What the backend did not take at once: the ingress task sends it."""
+        self.ended: ProxyError | str | None = None
+        """Why the session is over: an error that the client is told, or words for the log."""
+        self.closing = False
+        """End as soon as nothing is under way."""
+        self.timed_out = False
+        """The running request has been cancelled for its length."""
+        self.transactions = 0
+        self.heard_at = trio.current_time()
+        """When the client said something last."""
+        self.since = self.heard_at
+        """When the running request was sent, or the backend began to wait for the client."""
+        self._mode = cluster.user.pool_mode
+        self._held = b""  # a batch that waits until the backend owes nothing
+        self._reroutes = False  # the backend was chosen for a read only
+        self._lost: ProxyError | None = None  # a transaction died while the client was not asking
+        self._checkout_failures = 0
+
+    @property
+    def parked(self) -> bool:
+        """True between transactions: nothing is held, owed or half-said."""
+        return self.backend is None and self.place is None and not self.downstream.pending
+
+    @property
+    def waiting_since(self) -> float:
+        """Since when the session waits for a backend, by Trio's clock; infinity while it does not."""
+        return math.inf if self.place is None else self.place.since
+
+    def finish(self, reason: ProxyError | str) -> None:
+        """End the session. The first reason counts."""
+        if self.ended is None:
+            self.ended = reason
+
+    # -- ingress: client to backend --------------------------------------------------------------------------------
+
+    @property
+    def stalled(self) -> bool:
+        """True when nothing more can be taken from the client before something else has happened."""
+        return self.downstream.terminated or (self._waits and self.downstream.full)
+
+    @property
+    def _waits(self) -> bool:
+        """True when what the client has sent must wait: for a backend, for its answers, or for its socket."""
+        return bool(self.unsent or self._held) or self.place is not None
+
+    def on_client(self, data: bytes) -> bool:
+        """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
+        if not data:
+            self.finish(self.client.fault or CLIENT_LEFT)
+            return False
+        self.heard_at = trio.current_time()
+        self.downstream.feed(data)
+        if not self._waits:
+            self._advance()
+        if self.unsent or self.stalled:
+            self.ingress_parking.wake()
+            return False
+        return self.ended is None
+
+    def _advance(self) -> None:
+        """Send on whatever is complete, until there is nothing more or something to wait for."""
+        downstream = self.downstream
+        try:
+            while True:
+                batch = downstream.take(streaming=self.backend is not None)
+                if not batch:
+                    break
+                self._forward(batch)
+                if not downstream.pending or self._waits or self.ended is not None:
+                    break
+            if downstream.terminated and not self._waits:
+                # What it has asked for before is still done, as a server would.
+                self._settle()
+        except Exception as problem:
+            self.turn_failed(problem)
+
+    def go_on(self) -> None:
+        """What the client had to wait for is there: take up what it has sent in the meantime."""
+        if not self._waits:
+            self._advance()
+        self.ingress_parking.wake()
+
+    def turn_failed(self, problem: Exception) -> None:
+        """The boundary of errors: what a turn raises ends this session, and only this one."""
+        if isinstance(problem, ProxyError):
+            self.finish(problem)
+        elif isinstance(problem, trio.BrokenResourceError):
+            self.finish(self.client.fault or CLIENT_LEFT)
+        else:
+            log.error("session.bug", user=self.user, database=self.database, exc_info=problem)
+            self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
+
+    def _forward(self, batch: bytes) -> None:
+        backend = self.backend
+        if backend is None:
+            self._begin(batch)
+        elif self._mode is PoolMode.SESSION or self.downstream.continuation:
+            self._send(backend, batch)
+        else:
+            route = self._route()
+            if self._reroutes and route.role is Role.PRIMARY and not backend.upstream.in_transaction:
+                # It belongs to another server, unless what is under way opens a transaction on this one.
+                self._held = batch
+                return
+            if route.effects is not Effect.NONE:
+                backend.effects |= route.effects
+            if backend.upstream.expected.settled:
+                self.since = self.heard_at
+            self._send(backend, batch)
+
+    def _begin(self, batch: bytes) -> None:
+        """The start of a transaction, as far as the proxy knows: find a backend for it."""
+        downstream = self.downstream
+        if self._lost is not None and not downstream.continuation:
+            error, self._lost = self._lost, None
+            self._refuse(error)
+        elif batch == encode.SYNC:
+            self._say(encode.ready_for_query())
+        elif downstream.continuation or not (
+            downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
+        ):
+            # The rest of what was refused, or copy data for a COPY that is over: servers drop it, too.
+            return
+        else:
+            if self.cluster.retired:
+                self._rebind()
+            route = self._route()
+            backend = self.cluster.acquire_nowait(route.role, self.heard_at)
+            if backend is None:
+                self._queue(Place(self, batch, route))
+            else:
+                self.backend = backend
+                self.since = self.heard_at
+                self._start(backend, batch, route)
+
+    def _route(self) -> Route:
+        downstream = self.downstream
+        router = self.cluster.router
+        if self._mode is PoolMode.SESSION:
+            return router.session
+        if downstream.doubtful:
+            return router.unknown
+        texts = downstream.texts
+        route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
+        if downstream.executes and not downstream.complete:
+            # More may follow in the same implicit transaction, and it may write.
+            route = router.in_doubt(route)
+        return route.with_effects(Effect.PREPARED) if downstream.named else route
+
+    def _start(self, backend: Backend, batch: bytes, route: Route) -> None:
+        """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
+        self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
+        if route.effects is not Effect.NONE:
+            backend.effects |= route.effects
+        if backend.settings is not self.settings:
+            sql = settings_sql(backend.settings, self.settings)
+            if sql:
+                backend.upstream.expected.sent_own_query()
+                backend.settings = self.settings
+                batch = encode.query(sql) + batch
+        if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
+            backend.transport.unwatch()
+            self.egress_parking.wake()
+        self._send(backend, batch)
+
+    def _send(self, backend: Backend, batch: bytes) -> None:
+        downstream = self.downstream
+        backend.upstream.expected.sent(downstream.markers, downstream.unsynced)
+        try:
+            sent = backend.transport.send_nowait(batch)
+        except trio.BrokenResourceError as problem:
+            # Its last words may still be there to read; egress finds them, and the end behind them.
+            backend.broken = str(problem)
+            return
+        if sent < len(batch):
+            backend.sending = True
+            self.unsent = batch[sent:]
+            self.ingress_parking.wake()
+
+    # -- the queue for a backend -----------------------------------------------------------------------------------
+
+    def _queue(self, waiter: Place) -> None:
+        self.place = waiter
+        self.cluster.enqueue(waiter)
+
+    def leave_queue(self) -> None:
+        if self.place is not None:
+            self.cluster.leave(self.place)
+            self.place = None
+
+    def granted(self, backend: Backend, waiter: Place) -> None:
+        self.backend = backend
+        self.place = None
+        self.since = trio.current_time()
+        try:
+            self._start(backend, waiter.batch, waiter.route)
+        except Exception as problem:
+            self.turn_failed(problem)
+        if self.downstream.pending:
+            self.go_on()
+
+    def refused(self, reason: ProxyError, waiter: Place) -> None:
+        self.place = None
+        try:
+            if isinstance(reason, ClusterRetired):
+                self._rebind()
+                self._queue(waiter)
+                return
+            self._checkout_failed(reason)
+        except Exception as problem:
+            self.turn_failed(problem)
+        if self.downstream.pending:
+            self.go_on()
+
+    def _checkout_failed(self, error: ProxyError) -> None:
+        self._checkout_failures += 1
+        limit = self.cluster.config.checkout_failure_limit
+        log.warning(
+            "session.no_backend", user=self.user, database=self.database, reason=error.message, sqlstate=error.sqlstate
+        )
+        self._refuse(error)
+        if limit and self._checkout_failures >= limit:
+            raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
+
+    def _rebind(self) -> None:
+        """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
+        cluster = self.gateway.find_cluster(self.database, self.user)
+        if cluster is None:
+            raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
+        self.cluster = cluster
+        self._mode = cluster.user.pool_mode
+
+    # -- egress: backend to client ---------------------------------------------------------------------------------
+
+    def on_backend(self, data: bytes) -> bool:
+        """A turn of egress: False when the backend is not this session's to read any more, or not now."""
+        backend = self.backend
+        assert backend is not None
+        upstream = backend.upstream
+        try:
+            if not data:
+                self._backend_lost(backend, backend.transport.fault or "the server closed the connection")
+                return False
+            data = upstream.feed(data)
+            if upstream.changed_parameters:
+                self._parameters_changed(backend)
+            if upstream.swallowed_error is not None:
+                backend.broken = "the client's settings were refused"
+                raise ServerError(upstream.swallowed_error)
+            self.release_if_quiet()
+            if data:
+                self._say(data)
+            if self._held or self.downstream.terminated:
+                self._settle()
+            if self.backend is backend and not upstream.expected.queue:
+                self.since = trio.current_time()
+        except ProtocolViolation as problem:
+            self._backend_lost(backend, problem.message)
+        except Exception as problem:
+            self.turn_failed(problem)
+        return self.backend is backend and self.outbox.empty
+
+    def _settle(self) -> None:
+        """Do what was put off until the backend owes nothing, if that is now."""
+        backend = self.backend
+        if self._held:
+            if backend is None or backend.upstream.in_transaction:
+                batch, self._held = self._held, b""
+                self._reroutes = False
+                self._forward(batch)
+                self.go_on()
+        elif backend is None or backend.upstream.expected.settled:
+            self.finish(CLIENT_TERMINATED)
+
+    def release_if_quiet(self) -> None:
+        """Give the backend back if its transaction is over and nothing more is on its way to it."""
+        backend = self.backend
+        if backend is None or not backend.upstream.quiet or backend.sending or not self.downstream.between_messages:
+            return
+        self.timed_out = False
+        if self._mode is not PoolMode.SESSION:
+            self.release()
+        if self.closing and not self._held:
+            self.finish(ShuttingDown("terminating connection due to administrator command"))
+
+    def release(self) -> None:
+        """Give the backend back, in whatever state it is. Synchronous and total."""
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            self.transactions += 1
+            backend.pool.transactions += 1
+            backend.transport.unwatch()
+            if not self.downstream.between_messages:
+                backend.sending = True
+            if self._mode is PoolMode.SESSION:
+                backend.effects |= Effect.UNKNOWN
+            backend.pool.release(backend)
+
+    def _parameters_changed(self, backend: Backend) -> None:
+        changes = backend.take_changed_parameters()
+        if changes:
+            self.settings = self.settings.with_changes(changes)
+            if self.cluster.config.log_client_parameter_status_changes:
+                for name, value in changes:
+                    log.info("client.parameter_changed", user=self.user, database=self.database, name=name, value=value)
+
+    # -- errors ----------------------------------------------------------------------------------------------------
+
+    def _say(self, data: bytes) -> None:
+        if not self.outbox.write(data):
+            self.egress_parking.wake()
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer the batch that was taken last with an error."""
+        downstream = self.downstream
+        self._say(answers.refusal(error, downstream.markers, downstream.unsynced))
+        if downstream.unsynced:
+            downstream.discard_until_sync()
+
+    def _backend_lost(self, backend: Backend, reason: str) -> None:
+        """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
+        upstream = backend.upstream
+        words = backend.last_words()
+        reason = words or backend.broken or reason
+        log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
+        backend.broken = reason
+        error = BackendLost(
+            f"lost the connection to server {backend.pool.server.address}: {reason}",
+            hint="The transaction may or may not have been committed; check before repeating it.",
+        )
+        intact = upstream.between_messages and self.downstream.between_messages
+        answer = answers.loss(error, upstream)
+        unsynced = upstream.expected.unsynced
+        self.release()
+        if self._mode is PoolMode.SESSION or not intact:
+            self.finish(reason if answers.told(upstream) else error)
+            return
+        if answer is None:
+            self._lost = error
+        else:
+            self._say(answer)
+        if unsynced:
+            self.downstream.discard_until_sync()
+        if self._held or self.downstream.terminated:
+            self._settle()
+
+    def cancel(self) -> None:
+        """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens."""
+        if self.place is not None:
+            self.leave_queue()
+            self._refuse(QueryCanceled("canceling statement due to user request"))
+            self.go_on()
+        elif self.backend is not None and not self.backend.upstream.expected.settled:
+            self.backend.pool.cancel_soon(self.backend)
