@@ -83,8 +83,15 @@ class Backend:
             self.effects is NO_EFFECT
             and not (self.cancelling or self.sending or self.retired)
             and self.broken is None
+            and not self.upstream.expected.in_doubt
             and self.upstream.quiet
         )
+
+    @property
+    def lost(self) -> bool:
+        """True if nothing can make it fit for another user."""
+        upstream = self.upstream
+        return bool(self.broken or self.retired or self.sending or upstream.streaming or upstream.expected.in_doubt)
 
     @property
     def blemish(self) -> str:
@@ -96,6 +103,7 @@ class Backend:
             "retired": self.retired,
             "unfinished message": self.sending or not upstream.between_messages,
             "replication": upstream.streaming,
+            "replies in doubt": upstream.expected.in_doubt,
             "copy": upstream.expected.copy_in,
             "query running": not upstream.expected.settled,
             "transaction": upstream.status != codes.IDLE,

@@ -68,25 +68,38 @@ class Waiter(ABC):
 class _TaskWaiter(Waiter):
     """A task that waits in the queue."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("_outcome", "_task")
+
+    def __init__(self, role: Role, fallback_to_primary: bool) -> None:
+        super().__init__(role, fallback_to_primary)
+        self._task: trio.lowlevel.Task | None = None
+        self._outcome: outcome.Outcome[Backend] | None = None
 
     async def wait(self, cluster: Cluster) -> Backend:
-        self._task = trio.lowlevel.current_task()
+        """Queue, and wait for what comes of it. After `Cancelled` the place is given up."""
         cluster.enqueue(self)
+        if self._outcome is None:
+            self._task = trio.lowlevel.current_task()
 
-        def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-            cluster.leave(self)
-            return trio.lowlevel.Abort.SUCCEEDED
+            def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
+                cluster.leave(self)
+                return trio.lowlevel.Abort.SUCCEEDED
 
-        # Once it is rescheduled it has the backend: a cancellation that comes later finds the wait over.
-        backend: Backend = await trio.lowlevel.wait_task_rescheduled(abort)
-        return backend
+            # Once it is rescheduled it has the backend: a cancellation that comes later finds the wait over.
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        assert self._outcome is not None
+        return self._outcome.unwrap()
 
     def granted(self, backend: Backend) -> None:
-        trio.lowlevel.reschedule(self._task, outcome.Value(backend))
+        self._end(outcome.Value(backend))
 
     def refused(self, reason: ProxyError) -> None:
-        trio.lowlevel.reschedule(self._task, outcome.Error(reason))
+        self._end(outcome.Error(reason))
+
+    def _end(self, result: outcome.Outcome[Backend]) -> None:
+        self._outcome = result
+        if self._task is not None:
+            trio.lowlevel.reschedule(self._task)
 
 
 class Cluster:
@@ -139,6 +152,7 @@ class Cluster:
             return live[0].take_idle(now)
         if not live:
             return None
+        self._next = (self._next + 1) % len(live)
         for pool in self._ordered(live):
             backend = pool.take_idle(now)
             if backend is not None or not pool.full:
@@ -152,45 +166,51 @@ class Cluster:
         if count < 2:
             return pools
         if mode is LoadBalancing.ROUND_ROBIN:
-            self._next = (self._next + 1) % count
-            return pools[self._next :] + pools[: self._next]
+            first = self._next % count
+            return pools[first:] + pools[:first]
         shuffled = random.sample(pools, count)
         if mode is LoadBalancing.LOC:
             shuffled.sort(key=lambda pool: pool.busy)
         return shuffled
 
-    def candidates(self, role: Role, fallback_to_primary: bool) -> list[Pool]:
-        """The pools for a role in order of preference. Raises `ServerUnavailable` if there is none at all.
+    def candidates(self, waiter: Waiter) -> list[Pool]:
+        """The pools that would do for a waiter, in order of preference; none if they have all failed it.
 
-        When all replicas are banned: the primary, where that is allowed, and otherwise the banned ones all the same
-        (PgCat unbans them all then).
+        Raises `ServerUnavailable` if there are none in the configuration. When there is no replica left: the primary,
+        where that is allowed, and otherwise those that are banned all the same (PgCat unbans them all then).
         """
-        pools = list(self._ordered(self._live[role]))
-        if pools:
-            return pools
-        if fallback_to_primary or (role is Role.REPLICA and self.config.replica_to_primary_failover_enabled):
-            pools = list(self._live[Role.PRIMARY])
-        pools = pools or [pool for pool in self.pools if role in (Role.ANY, pool.role)]
-        if not pools:
+        role = waiter.role
+        configured = [pool for pool in self.pools if role in (Role.ANY, pool.role)]
+        choices: list[Sequence[Pool]] = [self._ordered(self._live[role])]
+        if waiter.fallback_to_primary or (role is Role.REPLICA and self.config.replica_to_primary_failover_enabled):
+            choices.append(self._live[Role.PRIMARY])
+        choices.append(configured)
+        if not any(choices):
             raise ServerUnavailable(
                 f"no {role.value} server is configured for {self.name}", hint="Add one to the pool's servers."
             )
-        return pools
+        for pools in choices:
+            untried = [pool for pool in pools if pool not in waiter.failed]
+            if untried:
+                return untried
+        return []
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     async def acquire(self, role: Role, fallback_to_primary: bool) -> Backend:
-        """A backend, now the caller's. Waits at most ``connect_timeout_s`` in all.
+        """A backend, now the caller's. Waits at most ``connect_timeout_s``, and as long again for each server that fails.
 
         Raises `PoolExhausted` when the time is over, `ServerUnavailable` or the server's own `ServerError` when no
         server can be reached, `ClusterRetired` after a reload. After any error and after `Cancelled` nothing is held.
+        `sweep` must be called regularly: it keeps the time. A checkpoint only if it has to wait.
         """
-        with trio.move_on_after(self.user.connect_timeout_s):
-            backend = self.acquire_nowait(role, trio.current_time())
-            if backend is not None:
-                return backend
-            return await _TaskWaiter(role, fallback_to_primary).wait(self)
-        raise self._exhausted()
+        now = trio.current_time()
+        backend = self.acquire_nowait(role, now)
+        if backend is not None:
+            return backend
+        waiter = _TaskWaiter(role, fallback_to_primary)
+        waiter.deadline = now + self.user.connect_timeout_s
+        return await waiter.wait(self)
 
     def enqueue(self, waiter: Waiter) -> None:
         """Queue for a backend, after `acquire_nowait` had none. The waiter may be refused before this returns."""
@@ -207,17 +227,22 @@ class Cluster:
     def _find_work_for(self, waiter: Waiter) -> None:
         """See to it that a waiter in the queue has something to wait for: a check, a dial, or others' backends."""
         try:
-            candidates = self.candidates(waiter.role, waiter.fallback_to_primary)
+            waiter.pools = self.candidates(waiter)
         except ServerUnavailable as error:
             self.waiters.remove(waiter)
             waiter.refused(error)
             return
-        waiter.pools = [pool for pool in candidates if pool not in waiter.failed]
         if not waiter.pools:
             self.waiters.remove(waiter)
             waiter.refused(next(reversed(waiter.failed.values())))
             return
+        now = trio.current_time()
         for pool in waiter.pools:
+            backend = pool.take_idle(now)
+            if backend is not None:
+                self.waiters.remove(waiter)
+                waiter.granted(backend)
+                return
             if pool.check_soon() or self._open_for_waiters(pool):
                 return
 

@@ -112,12 +112,20 @@ async def _dial_socket(target: Target, poller: Poller | None, options: General) 
         else:
             stream = await trio.open_tcp_stream(target.host, target.port)
     except OSError as problem:
-        reason = problem.strerror or str(problem.__cause__ or problem)
-        raise ServerUnavailable(f"cannot connect to server {target.address}: {reason}") from None
+        raise ServerUnavailable(f"cannot connect to server {target.address}: {_reason(problem)}") from None
     # From here to the return nothing awaits: the socket cannot be lost between two owners.
     transport = SocketTransport(socket.socket(fileno=stream.socket.detach()), poller)
     set_keepalive(transport.socket, options)
     return transport
+
+
+def _reason(problem: BaseException) -> str:
+    """The system's words for the last attempt; Trio wraps several attempts in a group."""
+    while isinstance(problem.__cause__, OSError | BaseExceptionGroup):
+        problem = problem.__cause__
+    if isinstance(problem, BaseExceptionGroup):
+        return _reason(problem.exceptions[-1])
+    return getattr(problem, "strerror", None) or str(problem)
 
 
 def set_keepalive(sock: socket.socket, options: General) -> None:

@@ -188,7 +188,7 @@ class Pool:
                 self._put_idle(backend, now)
             else:
                 self.close(backend, "server_lifetime reached")
-        elif backend.broken or backend.retired or backend.sending or backend.upstream.streaming:
+        elif backend.lost:
             self.close(backend, backend.blemish)
         elif backend.cancelling:
             backend.quarantined = True
@@ -303,12 +303,17 @@ class Pool:
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
-    def cancel_soon(self, backend: Backend) -> None:
-        """Send a CancelRequest for what a leased backend runs; it serves nobody else until that has arrived."""
-        backend.cancelling += 1
-        self._nursery.start_soon(self._cancel, backend)
+    def cancel_soon(self, backend: Backend) -> trio.Event:
+        """Send a CancelRequest for what a leased backend runs; it serves nobody else until that has arrived.
 
-    async def _cancel(self, backend: Backend) -> None:
+        The event is set when it has, or has failed to.
+        """
+        backend.cancelling += 1
+        arrived = trio.Event()
+        self._nursery.start_soon(self._cancel, backend, arrived)
+        return arrived
+
+    async def _cancel(self, backend: Backend, arrived: trio.Event) -> None:
         try:
             with trio.move_on_after(CANCEL_TIMEOUT_S) as scope:
                 await send_cancel(self.target, backend.pid, backend.key, self.options)
@@ -318,6 +323,7 @@ class Pool:
             log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem.message)
         finally:
             backend.cancelling -= 1
+            arrived.set()
             if backend.quarantined and not backend.cancelling:
                 backend.quarantined = False
                 self.release(backend)

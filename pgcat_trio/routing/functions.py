@@ -101,7 +101,7 @@ _CATALOG = """
     to_regtype to_regtypemod version
 """
 # Written like functions, but part of the language.
-_EXPRESSIONS = "all any cast coalesce greatest least nullif row some treat"
+_EXPRESSIONS = "all any cast coalesce greatest least nullif row some"
 
 READ_ONLY_FUNCTIONS = frozenset(
     " ".join(

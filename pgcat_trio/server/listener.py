@@ -59,6 +59,8 @@ class Connection:
         try:
             login, session = await self._log_in()
             if login is None:
+                with trio.move_on_after(FAREWELL_S):
+                    await self.handshake.transport.aclose()
                 return
             if session is not None:
                 await self._serve(login, session)

@@ -49,24 +49,25 @@ def reload(supervisor: Supervisor) -> None:
         log.error("config.not_reloaded", path=supervisor.config.path, reason="the old configuration stays in force")
 
 
-async def autoreload(supervisor: Supervisor) -> None:
-    """Reload whenever the content of the file has changed, looking every ``general.autoreload_s``; for ever."""
-    file = trio.Path(supervisor.config.path)
-    seen = await _content(file)
+async def autoreload(supervisor: Supervisor, seen: bytes | None) -> None:
+    """Reload whenever the content of the file has changed, looking every ``general.autoreload_s``; for ever.
+
+    ``seen`` is its `content` before it was first loaded.
+    """
     while True:
         period_s = supervisor.general.autoreload_s
         await trio.sleep(period_s or _AUTORELOAD_OFF_S)
-        content = await _content(file)
-        # What is changed while autoreload is off waits for SIGHUP, and stays waited for when it is switched on.
-        if content != seen and period_s is not None:
+        found = await content(supervisor.config.path)
+        # What is changed while autoreload is off waits for SIGHUP, also when it is switched on later.
+        if found != seen and period_s is not None:
             log.info("config.changed", path=supervisor.config.path)
             reload(supervisor)
-        seen = content
+        seen = found
 
 
-async def _content(file: trio.Path) -> bytes | None:
-    """What the file says; None while it cannot be read."""
+async def content(path: str) -> bytes | None:
+    """What a file says; None while it cannot be read."""
     try:
-        return await file.read_bytes()
-    except OSError:
+        return await trio.Path(path).read_bytes()
+    except (OSError, ValueError):
         return None

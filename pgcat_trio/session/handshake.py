@@ -64,8 +64,10 @@ class Handshake:
         packet = await self._first_packet()
         if isinstance(packet, messages.CancelRequest):
             session = self._gateway.cancel_keys.find(packet.pid, packet.secret)
-            if session is not None:
-                session.cancel()
+            arrived = session.cancel() if session is not None else None
+            if arrived is not None:
+                # The end of this connection tells the client that its next query is safe, as it does with a server.
+                await arrived.wait()
             return None
         parameters = dict(packet.parameters)
         user = parameters.get("user", "")

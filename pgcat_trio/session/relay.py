@@ -466,11 +466,15 @@ class Relay:
         if self._held or self.downstream.terminated:
             self._settle()
 
-    def cancel(self) -> None:
-        """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens."""
+    def cancel(self) -> trio.Event | None:
+        """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens.
+
+        The event, if there is one, is set once the server has taken notice: what the session sends then is safe.
+        """
         if self.place is not None:
             self.leave_queue()
             self._refuse(QueryCanceled("canceling statement due to user request"))
             self.go_on()
         elif self.backend is not None and not self.backend.upstream.expected.settled:
-            self.backend.pool.cancel_soon(self.backend)
+            return self.backend.pool.cancel_soon(self.backend)
+        return None

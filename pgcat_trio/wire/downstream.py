@@ -40,6 +40,7 @@ class Downstream:
         "_max_message_bytes",
         "_position",
         "_skip",
+        "_whole_bytes",
         "complete",
         "continuation",
         "doubtful",
@@ -53,6 +54,7 @@ class Downstream:
 
     def __init__(self, max_message_bytes: int = codes.MAX_MESSAGE_BYTES) -> None:
         self._max_message_bytes = max_message_bytes
+        self._whole_bytes = min(LARGE_BYTES, max_message_bytes + 1)  # what a whole message may have
         self._buffer = b""
         self._skip = 0  # bytes of a large message that are still to come
         self._position = 0  # how far the headers have been walked over
@@ -111,7 +113,7 @@ class Downstream:
         if not data or self.terminated or self._discarding:
             return b""
         if not self._position:
-            if data[0] == codes.QUERY and len(data) <= LARGE_BYTES and data[1:5] == _LENGTH.pack(len(data) - 1):
+            if data[0] == codes.QUERY and len(data) <= self._whole_bytes and data[1:5] == _LENGTH.pack(len(data) - 1):
                 return self._take_one_query(data)
             self._describe_nothing()
         self._walk(data)
@@ -145,6 +147,7 @@ class Downstream:
     def discard_until_sync(self) -> None:
         """Leave out whatever comes before the next Sync, as a server does after an error in the extended protocol."""
         self._discarding = True
+        self._position = 0
 
     def _discard(self) -> None:
         data = self._buffer
@@ -197,9 +200,9 @@ class Downstream:
                     self._note_parse(data, position + 5, stop)
             elif kind in _MARKERS:
                 self.markers += bytes((kind,))
-                if kind == codes.SYNC:
+                if kind in _BOUNDARIES:
                     self.unsynced = False
-                elif kind == codes.QUERY:
+                if kind == codes.QUERY:
                     # The text ends before its NUL, if the message has arrived that far.
                     self.texts.append(data[position + 5 : stop - 1])
                     self.doubtful |= stop > end

@@ -26,7 +26,7 @@ COPY_END: Final = 3
 class ExpectedReplies:
     """The queue of one backend. ``sent`` is told what goes out, ``ready`` and ``copy_in_begins`` what comes back."""
 
-    __slots__ = ("_ignored_sync", "copy_in", "in_doubt", "queue", "unsynced")
+    __slots__ = ("_ignored_sync", "_skipping", "copy_in", "in_doubt", "queue", "unsynced")
 
     def __init__(self) -> None:
         self.queue: deque[int] = deque()
@@ -36,6 +36,7 @@ class ExpectedReplies:
         """The server reads copy data."""
         self.in_doubt = False
         """Replies may come that nobody expects, for good: the connection must serve nobody else."""
+        self._skipping = False  # after an error the server reads nothing but a Sync
         self._ignored_sync = False  # during the COPY that is under way, if the server has not failed it before
 
     @property
@@ -57,10 +58,14 @@ class ExpectedReplies:
                     self._ignored_sync = True
                 else:
                     queue.append(SYNC_REPLY)
-                    self.unsynced = False
+                    self.unsynced = self._skipping = False
+            elif self._skipping:
+                continue
             elif kind in (codes.QUERY, codes.FUNCTION_CALL):
                 # Also during a COPY: either the server has failed it already, or this ends the connection.
                 queue.append(QUERY_REPLY)
+                if not self.copy_in:
+                    self.unsynced = False  # it ends what came before, as a Sync does
             elif self.copy_in:
                 self.copy_in = False
             else:
@@ -115,3 +120,4 @@ class ExpectedReplies:
         """
         self.copy_in = False
         self.in_doubt |= self._ignored_sync
+        self._skipping = self.unsynced and not self.queue

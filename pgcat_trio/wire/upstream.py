@@ -27,6 +27,9 @@ _TRACKED: Final = frozenset(
 )
 """What the proxy reads. Everything else passes by its header alone."""
 
+_MAX_LENGTH: Final = 0x7FFFFFFF
+"""The length is a signed number on the wire: more would be negative to the client, who would lose its place."""
+
 _HOLD_BYTES: Final = 1 << 20
 """A tracked message that arrives in pieces is held back until it is whole, up to this size; no server sends a larger
 error text, so a larger one is passed on unread rather than kept."""
@@ -106,18 +109,17 @@ class Upstream:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
             stop = position + 1 + length
-            if length < 4:
+            if not 4 <= length <= _MAX_LENGTH:
                 raise ProtocolViolation(f"the server sent a message {chr(kind)!r} with the impossible length {length}")
-            if kind in _TRACKED:
-                if stop > end and length <= _HOLD_BYTES:
+            if kind in _TRACKED and length <= _HOLD_BYTES:
+                if stop > end:
                     break
-                if stop <= end:
-                    entry = self._track(kind, data[position + 5 : stop])
-                    if kind == codes.READY_FOR_QUERY and (entry == SWALLOW) != self.expected.swallowing:
-                        if entry != SWALLOW:
-                            kept.append(data[start:stop])
-                        start = stop
-                        swallowing = not swallowing
+                entry = self._track(kind, data[position + 5 : stop])
+                if kind == codes.READY_FOR_QUERY and (entry == SWALLOW) != self.expected.swallowing:
+                    if entry != SWALLOW:
+                        kept.append(data[start:stop])
+                    start = stop
+                    swallowing = not swallowing
             position = stop
         if position > end:
             self._skip = position - end

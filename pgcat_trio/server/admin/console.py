@@ -63,27 +63,30 @@ class Console:
         self._skipping = False  # after an error in the extended protocol, up to the next Sync
 
     async def run(self) -> None:
-        """Answer until the administrator leaves. Raises nothing but `Cancelled`; the caller closes the connection.
+        """Answer until the administrator leaves. Raises nothing but `Cancelled`; the connection is closed afterwards.
 
         When it is cancelled the administrator is told that the proxy is shutting down.
         """
         keys = self._supervisor.cancel_keys
         pid, secret = keys.issue(self._login.protocol)  # there is nothing to cancel, but drivers want to have it
         log.info("admin.connected", client=self.peer, user=self.user)
+        error: ProxyError | None = None
         try:
             await self._converse(self._welcome(pid, secret))
         except trio.BrokenResourceError:
             pass
         except MessageTooLarge:
-            await self._tell(MessageTooLarge(f"the admin console takes messages of up to {MAX_MESSAGE_BYTES} bytes"))
-        except ProxyError as error:
-            await self._tell(error)
+            error = MessageTooLarge(f"the admin console takes messages of up to {MAX_MESSAGE_BYTES} bytes")
+        except ProxyError as problem:
+            error = problem
         except trio.Cancelled:
-            await self._tell(ShuttingDown("terminating connection due to administrator command"))
+            error = ShuttingDown("terminating connection due to administrator command")
             raise
         finally:
             keys.withdraw(pid)
-            log.info("admin.disconnected", client=self.peer, user=self.user)
+            with trio.move_on_after(FAREWELL_S, shield=True):
+                await self._farewell(error)
+            log.info("admin.disconnected", client=self.peer, user=self.user, reason=error and error.message)
 
     async def _converse(self, welcome: bytes) -> None:
         await self._send(welcome)
@@ -137,14 +140,14 @@ class Console:
         self._outbox.write(data)
         await self._outbox.flush()
 
-    async def _tell(self, error: ProxyError) -> None:
-        """Last words, where they do not fall into the middle of others."""
-        if self._outbox.intact:
-            with trio.move_on_after(FAREWELL_S, shield=True):
-                try:
-                    await self._send(encode.error_response(error, severity="FATAL"))
-                except trio.BrokenResourceError:
-                    return
+    async def _farewell(self, error: ProxyError | None) -> None:
+        """Last words, where they do not fall into the middle of others, and the end."""
+        if error is not None and self._outbox.intact:
+            try:
+                await self._send(encode.error_response(error, severity="FATAL"))
+            except trio.BrokenResourceError:
+                return
+        await self._login.transport.aclose()
 
 
 def _messages(batch: bytes) -> Iterator[tuple[int, bytes]]:

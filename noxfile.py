@@ -1,0 +1,66 @@
+"""The project's chores: ``nox -s demo`` and so on. Arguments after ``--`` are passed on."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = ["lint", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+
+CODE = ("pgcat_trio", "tests", "examples", "noxfile.py")
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """A throw-away cluster, the proxy and a workload to look at."""
+    session.install(".[demo]")
+    session.run("pgcat-trio", "demo", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """All tests, against a real PostgreSQL of their own."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style, types, and the mistakes of structured concurrency."""
+    session.install("-e", ".[dev]")
+    session.run("ruff", "check", *CODE)
+    session.run("ruff", "format", "--check", *CODE)
+    session.run("flake8-async", "--enable", "ASYNC", *_python_files())
+    session.run("mypy", "--strict", "-p", "pgcat_trio")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """The proxy against PgBouncer (where it is installed) and against no proxy at all."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "tests.bench", *session.posargs)
+
+
+def _python_files() -> list[str]:
+    return [str(file) for name in CODE for file in ([Path(name)] if name.endswith(".py") else Path(name).rglob("*.py"))]
+
+
+@nox.session(venv_backend="none")
+def docker(session: nox.Session) -> None:
+    """A primary, two streaming replicas and the proxy in containers."""
+    engine = shutil.which("docker")
+    if engine is None or subprocess.run([engine, "info"], capture_output=True, check=False).returncode != 0:
+        session.error("no Docker engine answers: install Docker, or start it")
+    session.run(
+        "docker",
+        "compose",
+        "--file",
+        "config/docker/compose.yaml",
+        *(session.posargs or ("up", "--build")),
+        external=True,
+    )

@@ -1,0 +1,396 @@
+"""A PostgreSQL server in memory: the real protocol, a handful of statements, and gates at which it can be held up.
+
+It serves any `trio.abc.Stream`. What it was asked is in ``statements``, who is connected in ``backends``. It keeps the
+server's contract where the proxy relies on it: one ReadyForQuery a request, skipping until Sync after an error, copy
+data that swallows Sync and Flush, a CancelRequest that is acted upon before its connection is closed and that does
+nothing to an idle backend.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+import attrs
+import trio
+
+from pgcat_trio.wire import codes, encode, messages
+from pgcat_trio.wire.scram import SCRAM, ScramServer, ScramVerifier, md5_password
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Awaitable, Callable
+
+REPORTED: Final = {
+    "server_version": "18.0",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "IntervalStyle": "postgres",
+    "application_name": "",
+}
+"""What the server says about itself, and the settings whose changes it reports."""
+
+_STATEMENTS: Final = re.compile(r"(?:'(?:[^']|'')*'|[^;'])+")
+_SET: Final = re.compile(r"""SET "?([\w.]+)"? TO\s+(E?)'((?:[^']|'')*)'$""", re.IGNORECASE)
+_RESET: Final = re.compile(r'RESET "?([\w.]+)"?$', re.IGNORECASE)
+_SLEEP: Final = re.compile(r"SELECT pg_sleep\(([\d.]+)\)$", re.IGNORECASE)
+_SERIES: Final = re.compile(r"SELECT generate_series\(1, (\d+)\)$", re.IGNORECASE)
+
+
+class Gate:
+    """A place where the server stops until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.reached = trio.Event()
+        self.opened = trio.Event()
+
+
+class Refusal(Exception):
+    """An error of a statement: its fields."""
+
+    def __init__(self, sqlstate: str, message: str, severity: str = "ERROR") -> None:
+        super().__init__(message)
+        self.message = encode.report(b"E", [("S", severity), ("V", severity), ("C", sqlstate), ("M", message)])
+
+
+@attrs.define(eq=False)
+class ScriptedServer:
+    """One server. ``serve`` runs a connection; ``down`` is why nobody can connect, "" while one can."""
+
+    name: str = "primary"
+    auth: str = "trust"
+    password: str = "sesame"
+    greeting_error: Refusal | None = None
+    tls: ssl.SSLContext | None = None
+    down: str = ""
+    parameters: dict[str, str] = attrs.field(factory=lambda: dict(REPORTED))
+    invalid: set[str] = attrs.field(factory=set)
+    """Values that no setting takes."""
+    backends: dict[int, ScriptedBackend] = attrs.field(factory=dict)
+    statements: list[tuple[int, str]] = attrs.field(factory=list)
+    """(process id, statement) in the order in which they were begun."""
+    cancels: list[int] = attrs.field(factory=list)
+    """The process ids that CancelRequests named."""
+    connections: int = 0
+    """Streams that are open, whatever they carry."""
+    dials: int = 0
+    gates: dict[str, Gate] = attrs.field(factory=dict)
+    scripts: dict[str, Callable[[ScriptedBackend], Awaitable[None]]] = attrs.field(factory=dict)
+    """Statements of a test's own: what they do before CommandComplete."""
+    _last_pid: int = 100
+
+    def hold(self, point: str) -> Gate:
+        """Stop whoever comes to a point from now on: dial, ssl, startup, auth, parameters, ready, statement, answer,
+        cancel, cancelled, terminate."""
+        gate = self.gates[point] = Gate()
+        return gate
+
+    async def at(self, point: str) -> None:
+        """Come to a point."""
+        gate = self.gates.get(point)
+        if gate is not None:
+            gate.reached.set()
+            await gate.opened.wait()
+
+    def texts(self, pid: int | None = None) -> list[str]:
+        """The statements of one backend, or of all."""
+        return [text for by, text in self.statements if pid in (None, by)]
+
+    async def serve(self, stream: trio.abc.Stream) -> None:
+        """One connection, to its end. Closes the stream."""
+        self.connections += 1
+        try:
+            await self._serve(stream)
+        except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
+            pass  # the proxy has left
+        finally:
+            self.connections -= 1
+            await trio.aclose_forcefully(stream)
+
+    async def _serve(self, stream: trio.abc.Stream) -> None:
+        backend = ScriptedBackend(self, stream)
+        packet = await backend.first_packet()
+        if isinstance(packet, messages.EncryptionRequest):
+            await self.at("ssl")
+            if self.tls is None:
+                await stream.send_all(b"N")
+            else:
+                await stream.send_all(b"S")
+                backend.stream = stream = trio.SSLStream(stream, self.tls, server_side=True, https_compatible=True)
+            packet = await backend.first_packet()
+        if isinstance(packet, messages.CancelRequest):
+            await self._cancel(packet)
+            return
+        assert isinstance(packet, messages.StartupMessage)
+        await self.at("startup")
+        await self._authenticate(backend, packet.parameters["user"])
+        if self.greeting_error is not None:
+            await backend.send(self.greeting_error.message)
+            return
+        self._last_pid += 1
+        backend.pid = self._last_pid
+        self.backends[backend.pid] = backend
+        try:
+            await backend.greet(packet.parameters)
+            await backend.run()
+        finally:
+            del self.backends[backend.pid]
+
+    async def _cancel(self, packet: messages.CancelRequest) -> None:
+        await self.at("cancel")
+        self.cancels.append(packet.pid)
+        backend = self.backends.get(packet.pid)
+        if backend is not None and backend.key == packet.secret:
+            backend.interrupt()
+        await self.at("cancelled")
+
+    async def _authenticate(self, backend: ScriptedBackend, user: str) -> None:
+        refusal = Refusal("28P01", f'password authentication failed for user "{user}"', "FATAL")
+        await self.at("auth")
+        if self.auth == "cleartext":
+            await backend.send(encode.authentication(codes.AUTH_CLEARTEXT))
+            proved = messages.password(await backend.password()) == self.password.encode()
+        elif self.auth == "md5":
+            await backend.send(encode.authentication(codes.AUTH_MD5, b"salt"))
+            proved = messages.password(await backend.password()) == md5_password(user, self.password, b"salt")
+        elif self.auth == "scram":
+            await self._scram(backend)
+            proved = True
+        else:
+            proved = True
+        if not proved:
+            await backend.send(refusal.message)
+            raise EOFError
+        await self.at("auth_ok")
+        await backend.send(encode.authentication(codes.AUTH_OK))
+
+    async def _scram(self, backend: ScriptedBackend) -> None:
+        server = ScramServer(ScramVerifier(self.password), SCRAM, None)
+        await backend.send(encode.authentication(codes.AUTH_SASL, encode.cstring(SCRAM) + b"\x00"))
+        _, first = messages.sasl_initial_response(await backend.password())
+        await self.at("sasl_continue")
+        await backend.send(encode.authentication(codes.AUTH_SASL_CONTINUE, server.first(first)))
+        final = server.final(await backend.password())
+        await self.at("sasl_final")
+        await backend.send(encode.authentication(codes.AUTH_SASL_FINAL, final))
+
+
+class ScriptedBackend:
+    """One server process."""
+
+    def __init__(self, server: ScriptedServer, stream: trio.abc.Stream) -> None:
+        self.server = server
+        self.stream = stream
+        self.pid = 0
+        self.key = b""
+        self.status = codes.IDLE
+        self.settings = dict(server.parameters)
+        self._buffer = b""
+        self._prepared: dict[bytes, str] = {}
+        self._portal = ""
+        self._running: trio.CancelScope | None = None
+        self._ended = False
+
+    # -- from the test ---------------------------------------------------------------------------------------------
+
+    async def send(self, data: bytes) -> None:
+        """Say something, whether it fits or not."""
+        await self.stream.send_all(data)
+
+    async def end(self, last_words: str = "") -> None:
+        """Go away, with an error of severity FATAL if there is something to say."""
+        if last_words:
+            await self.send(Refusal("57P01", last_words, "FATAL").message)
+        self._ended = True
+        await trio.aclose_forcefully(self.stream)
+
+    def interrupt(self) -> None:
+        """What SIGINT does: the running statement ends; an idle process does not care."""
+        if self._running is not None:
+            self._running.cancel()
+
+    # -- the conversation ------------------------------------------------------------------------------------------
+
+    async def first_packet(self) -> messages.FirstPacket:
+        while (length := messages.first_packet_length(self._buffer)) is None:
+            await self._fill(4)
+        await self._fill(length)
+        packet, self._buffer = self._buffer[:length], self._buffer[length:]
+        return messages.first_packet(packet)
+
+    async def greet(self, startup: dict[str, str]) -> None:
+        self.key = b"key" + bytes([self.pid % 256])
+        self.settings.update((name, value) for name, value in startup.items() if name in REPORTED)
+        await self.server.at("parameters")
+        await self.send(b"".join(encode.parameter_status(name, self.settings[name]) for name in REPORTED))
+        await self.send(encode.notice_response("a warning of no importance"))
+        await self.send(encode.backend_key_data(self.pid, self.key))
+        await self.server.at("ready")
+        await self.send(encode.ready_for_query())
+
+    async def password(self) -> bytes:
+        kind, body = await self._message()
+        assert kind == codes.PASSWORD
+        return body
+
+    async def run(self) -> None:
+        """Answer requests until Terminate or the end."""
+        skipping = False
+        while not self._ended:
+            kind, body = await self._message()
+            if kind == codes.TERMINATE:
+                return
+            if kind == codes.SYNC:
+                skipping = False
+                await self._ready()
+            elif skipping:
+                continue
+            elif kind == codes.QUERY:
+                await self._attempt(self._simple(body[:-1].decode()))
+                await self._ready()
+            elif kind != codes.FLUSH:
+                skipping = not await self._attempt(self._extended(kind, body))
+
+    async def _attempt(self, work: Awaitable[None]) -> bool:
+        try:
+            await work
+        except Refusal as refusal:
+            if self.status == codes.IN_TRANSACTION:
+                self.status = codes.FAILED
+            await self.send(refusal.message)
+            return False
+        return True
+
+    async def _ready(self) -> None:
+        if not self._ended:
+            await self.server.at("answer")
+            await self.send(encode.ready_for_query(self.status))
+
+    async def _simple(self, text: str) -> None:
+        statements = [part.strip() for part in _STATEMENTS.findall(text) if part.strip()]
+        if not statements:
+            self.server.statements.append((self.pid, ""))
+            await self.send(encode.EMPTY_QUERY_RESPONSE)
+        for statement in statements:
+            await self._execute(statement)
+
+    async def _extended(self, kind: int, body: bytes) -> None:
+        if kind == codes.PARSE:
+            name, text, _ = body.split(b"\x00", 2)
+            self._prepared[name] = text.decode()
+            await self.send(encode.message(b"1", b""))
+        elif kind == codes.BIND:
+            _portal, name, _ = body.split(b"\x00", 2)
+            if name not in self._prepared:
+                raise Refusal("26000", f'prepared statement "{name.decode()}" does not exist')
+            self._portal = self._prepared[name]
+            await self.send(encode.message(b"2", b""))
+        elif kind == codes.DESCRIBE:
+            await self.send(encode.message(b"n", b""))
+        elif kind == codes.EXECUTE:
+            await self._execute(self._portal, described=False)
+        else:
+            await self.send(encode.message(b"3", b""))
+
+    # -- statements ------------------------------------------------------------------------------------------------
+
+    async def _execute(self, statement: str, *, described: bool = True) -> None:
+        self.server.statements.append((self.pid, statement))
+        await self.server.at("statement")
+        if self.status == codes.FAILED and not re.match("ROLLBACK|COMMIT|ABORT", statement):
+            raise Refusal("25P02", "current transaction is aborted")
+        script = self.server.scripts.get(statement)
+        with trio.CancelScope() as self._running:
+            if script is not None:
+                await script(self)
+            elif match := _SLEEP.match(statement):
+                await trio.sleep(float(match[1]))
+            elif match := _SERIES.match(statement):
+                await self._rows([str(number) for number in range(1, int(match[1]) + 1)], described)
+            elif re.match("SELECT 1/0", statement):
+                raise Refusal("22012", "division by zero")
+            elif re.match("SELECT", statement):
+                await self._rows([statement.removeprefix("SELECT ").replace("pid", str(self.pid))], described)
+            elif re.match("SHOW", statement):
+                await self._rows([self.settings.get(statement[5:], "")], described)
+            elif re.match("COPY .* FROM STDIN", statement):
+                await self._copy_in()
+            elif re.match("COPY .* TO STDOUT", statement):
+                await self.send(encode.message(b"H", b"\x00\x00\x00") + encode.message(b"d", b"row\n") * 3)
+                await self.send(encode.message(b"c", b""))
+            elif re.match("SET|RESET|DISCARD", statement):
+                await self._set(statement)
+            else:
+                self._control(statement)
+        interrupted, self._running = self._running.cancelled_caught, None
+        if interrupted:
+            raise Refusal("57014", "canceling statement due to user request")
+        if not self._ended:
+            await self.send(encode.command_complete(statement.split()[0]))
+
+    def _control(self, statement: str) -> None:
+        word = statement.split()[0]
+        if word in ("BEGIN", "START"):
+            self.status = codes.IN_TRANSACTION
+        elif word in ("COMMIT", "ROLLBACK", "ABORT", "END") and " TO " not in statement:
+            self.status = codes.IDLE
+        elif " TO " in statement and word == "ROLLBACK":
+            self.status = codes.IN_TRANSACTION
+
+    async def _rows(self, values: list[str], described: bool) -> None:
+        if described:
+            await self.send(encode.row_description([("column", 25)]))
+        await self.send(b"".join(encode.data_row([value]) for value in values))
+
+    async def _set(self, statement: str) -> None:
+        if match := _SET.match(statement):
+            name, escaped, value = match[1], match[2], match[3].replace("''", "'")
+            value = value.replace("\\\\", "\\") if escaped else value
+            if value in self.server.invalid:
+                raise Refusal("22023", f'invalid value for parameter "{name}": "{value}"')
+            changes = {name: value}
+        elif statement in ("RESET ALL", "DISCARD ALL"):
+            changes = {name: self.server.parameters.get(name, "") for name in self.settings}
+        elif match := _RESET.match(statement):
+            changes = {match[1]: self.server.parameters.get(match[1], "")}
+        else:
+            changes = {}
+        for name, value in changes.items():
+            if self.settings.get(name) != value and name in REPORTED:
+                await self.send(encode.parameter_status(name, value))
+            self.settings[name] = value
+
+    async def _copy_in(self) -> None:
+        # While it reads copy data a server cannot be interrupted.
+        self._running, running = None, self._running
+        await self.send(encode.message(b"G", b"\x00\x00\x00"))
+        while True:
+            kind, body = await self._message()
+            if kind == codes.COPY_DATA:
+                if body == b"bad\n":
+                    raise Refusal("22P02", "invalid input syntax")
+            elif kind == codes.COPY_DONE:
+                break
+            elif kind == codes.COPY_FAIL:
+                raise Refusal("57014", f"COPY from stdin failed: {body[:-1].decode()}")
+            elif kind not in (codes.SYNC, codes.FLUSH):
+                raise Refusal("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
+        self._running = running
+
+    # -- bytes -----------------------------------------------------------------------------------------------------
+
+    async def _message(self) -> tuple[int, bytes]:
+        await self._fill(5)
+        length: int = codes.UINT32.unpack_from(self._buffer, 1)[0]
+        await self._fill(1 + length)
+        kind, body, self._buffer = self._buffer[0], self._buffer[5 : 1 + length], self._buffer[1 + length :]
+        return kind, body
+
+    async def _fill(self, size: int) -> None:
+        while len(self._buffer) < size:
+            data = await self.stream.receive_some()
+            if not data:
+                raise EOFError
+            self._buffer += bytes(data)

@@ -1,0 +1,353 @@
+"""A proxy without sockets of its own: real clusters, pools and sessions between scripted servers and scripted clients.
+
+Streams are memory streams, or socket pairs that are watched by a real poller (``by="sockets"``). Both work under a
+virtual clock: what is written into a socket pair can be read at once. The sweep runs three times a virtual second, as
+in the server; a test that does not come to its end fails after ten virtual minutes.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final, Literal
+
+import attrs
+import trio
+import trio.testing
+
+from pgcat_trio import parse_config
+from pgcat_trio.config.model import AuthType, Role
+from pgcat_trio.errors import ServerUnavailable
+from pgcat_trio.net.poller import Poller
+from pgcat_trio.net.transport import SocketTransport, StreamTransport
+from pgcat_trio.pool.cluster import Cluster
+from pgcat_trio.pool.connect import Target
+from pgcat_trio.pool.pool import Pool
+from pgcat_trio.pool.server import Server
+from pgcat_trio.server.listener import Connection
+from pgcat_trio.server.supervisor import SWEEP_PERIOD_S
+from pgcat_trio.session.cancel import CancelKeys
+from pgcat_trio.session.gateway import Account
+from pgcat_trio.wire import codes, encode
+
+from .scripted_server import ScriptedServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from pgcat_trio.config.model import Config, General, SslMode
+    from pgcat_trio.net.transport import Transport
+    from pgcat_trio.pool.backend import Backend
+    from pgcat_trio.session.gateway import ClientTls
+
+By = Literal["memory", "sockets"]
+
+SYNC: Final = encode.SYNC
+READY: Final = encode.ready_for_query(codes.IDLE)
+IN_TRANSACTION: Final = encode.ready_for_query(codes.IN_TRANSACTION)
+FAILED: Final = encode.ready_for_query(codes.FAILED)
+
+_LIMIT_S: Final = 600.0
+_PASSWORD: Final = "open"
+
+
+def config_of(general: str = "", pool: str = "", user: str = "pool_size = 1", replicas: int = 0) -> Config:
+    """A configuration of one pool ``app`` for the user ``ann``, with more keys for its sections."""
+    servers = [("primary", 1, "primary")] + [(f"replica{number}", 1, "replica") for number in range(1, replicas + 1)]
+    lines = ", ".join(f'["{host}", {port}, "{role}"]' for host, port, role in servers)
+    return parse_config(
+        f"""
+        [general]
+        host = "127.0.0.1"
+        port = 0
+        admin_username = "admin"
+        admin_password = "admin"
+        {general}
+        [pools.app]
+        {pool}
+        [pools.app.users.0]
+        username = "ann"
+        password = "{_PASSWORD}"
+        {user}
+        [pools.app.shards.0]
+        servers = [{lines}]
+        database = "app"
+        """
+    )
+
+
+@attrs.define(eq=False)
+class World:
+    """What a test plays with. It is the gateway of its sessions."""
+
+    config: Config
+    servers: dict[str, ScriptedServer]
+    nursery: trio.Nursery
+    """Clients, servers and sessions."""
+    pools: trio.Nursery
+    poller: Poller | None
+    by: By
+    auth: Account
+    ssl_mode: SslMode
+    client_tls: ClientTls | None = None
+    draining: bool = False
+    cancel_keys: CancelKeys = attrs.field(factory=CancelKeys)
+    clusters: dict[tuple[str, str], Cluster] = attrs.field(factory=dict)
+    connections: list[Connection] = attrs.field(factory=list)
+    bans: dict[str, Server] = attrs.field(factory=dict)
+
+    # -- what sessions see -----------------------------------------------------------------------------------------
+
+    @property
+    def general(self) -> General:
+        return self.config.general
+
+    def admit(self) -> None:
+        return
+
+    def find_cluster(self, database: str, user: str) -> Cluster | None:
+        return self.clusters.get((database, user))
+
+    def find_account(self, database: str, user: str) -> Account:
+        return self.auth
+
+    # -- the proxy -------------------------------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> Cluster:
+        return self.clusters["app", "ann"]
+
+    @property
+    def pool(self) -> Pool:
+        """The pool of the primary."""
+        return self.cluster.pools[0]
+
+    @property
+    def primary(self) -> ScriptedServer:
+        return self.servers["primary"]
+
+    def build(self) -> Cluster:
+        """A cluster of the configuration in force, to be found from now on."""
+        config = self.config.pools["app"]
+        user = config.users[0]
+        cluster = Cluster(config, user)
+        for each in config.shards[0].servers:
+            target = Target(
+                each.host, each.port, "app", "ann", self.servers[each.host].password, self.ssl_mode, dialer=self.dial
+            )
+            server = self.bans.setdefault(each.host, Server(target.address, self.general.ban_time_s))
+            cluster.add(
+                Pool(cluster, server, Role(each.role), target, user, self.general, self.pools, self.poller)
+            )
+        self.clusters["app", "ann"] = cluster
+        return cluster
+
+    async def dial(self, target: Target, poller: Poller | None, options: General) -> Transport:
+        """Reach a scripted server (`connect.Dialer`)."""
+        server = self.servers[target.host]
+        server.dials += 1
+        await trio.lowlevel.checkpoint()
+        await server.at("dial")
+        if server.down:
+            raise ServerUnavailable(f"cannot connect to server {target.address}: {server.down}")
+        transport, stream = self.link(poller)
+        self.nursery.start_soon(server.serve, stream)
+        return transport
+
+    def link(self, poller: Poller | None) -> tuple[Transport, trio.abc.Stream]:
+        """The two ends of a connection: the proxy's and the other one's."""
+        if self.by == "memory":
+            ours, theirs = trio.testing.memory_stream_pair()
+            return StreamTransport(ours), theirs
+        near, far = socket.socketpair()
+        return SocketTransport(near, poller), trio.SocketStream(trio.socket.from_stdlib_socket(far))
+
+    async def idle(self) -> None:
+        """Wait until nobody has anything to do before the clock moves."""
+        await trio.testing.wait_all_tasks_blocked(0.002 if self.by == "sockets" else 0.0)
+
+    # -- clients ---------------------------------------------------------------------------------------------------
+
+    def dial_in(self) -> Client:
+        """A client's connection that nobody has said anything on."""
+        transport, stream = self.link(self.poller)
+        connection = Connection(self, transport)  # type: ignore[arg-type]
+        self.connections.append(connection)
+        self.nursery.start_soon(self._serve, connection)
+        return Client(self, stream, connection)
+
+    async def connect(self, **startup: str) -> Client:
+        """A client that has logged in and read all that was said to it."""
+        client = self.dial_in()
+        await client.send(encode.startup({"user": "ann", "database": "app", **startup}))
+        client.welcome = await client.reply()
+        return client
+
+    async def _serve(self, connection: Connection) -> None:
+        try:
+            await connection.run()
+        finally:
+            connection.handshake.transport.close()
+
+    async def sweep(self) -> None:
+        """What the supervisor does by the clock."""
+        while True:
+            await trio.sleep(SWEEP_PERIOD_S)
+            now = trio.current_time()
+            for connection in self.connections:
+                if connection.session is not None:
+                    connection.session.sweep(now)
+            for server in self.bans.values():
+                server.expire_ban(now)
+            for cluster in self.clusters.values():
+                cluster.sweep(now)
+
+    def counts(self, pool: Pool | None = None) -> tuple[int, int, int]:
+        """A pool's backends: open, idle, being opened."""
+        pool = pool or self.pool
+        return len(pool.backends), len(pool.idle), pool.opening
+
+
+@attrs.define(eq=False)
+class Client:
+    """The other end of a client's connection."""
+
+    world: World
+    stream: trio.abc.Stream
+    connection: Connection
+    welcome: bytes = b""
+    _buffer: bytes = b""
+
+    async def send(self, *data: bytes) -> None:
+        await self.stream.send_all(b"".join(data))
+
+    async def query(self, sql: str) -> bytes:
+        """Ask and read the whole answer."""
+        await self.send(encode.query(sql))
+        return await self.reply()
+
+    async def message(self) -> bytes:
+        """The next message, whole; b"" at the end."""
+        while len(self._buffer) < 5 or len(self._buffer) < 1 + int.from_bytes(self._buffer[1:5]):
+            if not await self._receive():
+                return b""
+        size = 1 + int.from_bytes(self._buffer[1:5])
+        found, self._buffer = self._buffer[:size], self._buffer[size:]
+        return found
+
+    async def reply(self, count: int = 1) -> bytes:
+        """All bytes up to the ``count``-th ReadyForQuery, that included; what there is if the connection ends."""
+        said = b""
+        while count and (message := await self.message()):
+            said += message
+            count -= message[0] == codes.READY_FOR_QUERY
+        return said
+
+    async def rest(self) -> bytes:
+        """All bytes up to the end of the connection."""
+        while await self._receive():
+            pass
+        said, self._buffer = self._buffer, b""
+        return said
+
+    async def _receive(self) -> bool:
+        try:
+            data = bytes(await self.stream.receive_some())
+        except trio.BrokenResourceError:  # a reset: what was unread is lost
+            data = b""
+        self._buffer += data
+        return bool(data)
+
+    async def leave(self) -> None:
+        """Close without a word."""
+        await trio.aclose_forcefully(self.stream)
+
+    @property
+    def key(self) -> tuple[int, bytes]:
+        """What a CancelRequest must show."""
+        body = re.search(rb"K\x00\x00\x00(.)", self.welcome, re.DOTALL)
+        assert body is not None
+        return int.from_bytes(self.welcome[body.end() : body.end() + 4]), self.welcome[body.end() + 4 : body.start() + 1 + body[1][0]]
+
+    async def cancel(self) -> None:
+        """Send a CancelRequest for this client and wait until its connection is closed."""
+        messenger = self.world.dial_in()
+        await messenger.send(encode.cancel_request(*self.key))
+        assert await messenger.rest() == b""
+
+
+@asynccontextmanager
+async def open_world(
+    config: Config | None = None,
+    *,
+    by: By = "memory",
+    auth: Account | None = None,
+    ssl_mode: SslMode | None = None,
+    servers: Sequence[ScriptedServer] = (),
+) -> AsyncIterator[World]:
+    """A world for one test. At the end everything is shut down, and nothing may be left open."""
+    config = config or config_of()
+    known = {each.host: ScriptedServer(each.host) for each in config.pools["app"].shards[0].servers}
+    known.update((server.name, server) for server in servers)
+    poller = Poller() if by == "sockets" else None
+    account = auth or Account(AuthType.TRUST, None, None)
+    with trio.fail_after(_LIMIT_S):
+        async with trio.open_nursery() as outermost:
+            if poller is not None:
+                outermost.start_soon(poller.run)
+            async with trio.open_nursery() as pools, trio.open_nursery() as nursery:
+                world = World(
+                    config, known, nursery, pools, poller, by, account, ssl_mode or config.general.server_tls
+                )
+                world.build()
+                nursery.start_soon(world.sweep)
+                yield world
+                for connection in world.connections:
+                    connection.handshake.transport.close()
+                for cluster in world.clusters.values():
+                    cluster.retire()
+                nursery.cancel_scope.cancel()
+                pools.cancel_scope.cancel()
+            outermost.cancel_scope.cancel()
+    for cluster in world.clusters.values():
+        for pool in cluster.pools:
+            assert world.counts(pool) == (0, 0, 0)
+    assert all(server.connections == 0 for server in known.values())
+
+
+# -- messages of the extended protocol -----------------------------------------------------------------------------
+
+
+def parse(sql: str, name: str = "") -> bytes:
+    return encode.message(b"P", encode.cstring(name) + encode.cstring(sql) + b"\x00\x00")
+
+
+def bind(name: str = "") -> bytes:
+    return encode.message(b"B", b"\x00" + encode.cstring(name) + b"\x00\x00" * 3)
+
+
+def execute() -> bytes:
+    return encode.message(b"E", b"\x00" * 5)
+
+
+def extended(sql: str) -> bytes:
+    """Parse, Bind, Execute of one statement, without a Sync."""
+    return parse(sql) + bind() + execute()
+
+
+def rows(*values: str) -> bytes:
+    """What a scripted server answers to a SELECT in the simple protocol, without the ReadyForQuery."""
+    return (
+        encode.row_description([("column", 25)])
+        + b"".join(encode.data_row([value]) for value in values)
+        + encode.command_complete("SELECT")
+    )
+
+
+def fields_of(message: bytes) -> dict[str, str]:
+    """The fields of an ErrorResponse that ``message`` begins with."""
+    from pgcat_trio.wire import messages
+
+    assert message[:1] == b"E", message
+    return messages.error_fields(message[5 : 1 + int.from_bytes(message[1:5])])
