@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 import psycopg
+import structlog
 import trio
 
 from pgcat_trio import parse_config, serve
@@ -18,7 +21,7 @@ admin_password = "secret"
 [pools.app.users.0]
 username = "{user}"
 password = "{password}"
-auth_type = "md5"
+auth_type = "scram-sha-256"
 pool_size = 5
 
 [pools.app.shards.0]
@@ -34,6 +37,8 @@ def ask(dsn: str) -> str:
 
 
 async def main() -> None:
+    # The proxy logs by structlog, which is yours to configure.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     async with EmbeddedCluster(replicas=0) as cluster:
         user, password, port = cluster.superuser, cluster.password, cluster.primary.port
         config = parse_config(CONFIG.format(user=user, password=password, database=cluster.database, port=port))

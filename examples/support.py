@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import logging
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
+import structlog
 import trio
 
 from pgcat_trio import parse_config, serve
 from pgcat_trio.embedded import EmbeddedCluster
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+# The proxy logs by structlog, which is yours to configure.
+structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+
+BAN_TIME_S = 2
 
 CONFIG = """
 [general]
@@ -16,7 +26,7 @@ host = "127.0.0.1"
 port = 0
 admin_username = "admin"
 admin_password = "secret"
-ban_time = 2
+ban_time = {ban_time_s}
 
 [pools.app]
 load_balancing_mode = "round_robin"
@@ -27,7 +37,7 @@ query_parser_read_write_splitting = true
 [pools.app.users.0]
 username = "{user}"
 password = "{password}"
-auth_type = "md5"
+auth_type = "scram-sha-256"
 pool_size = 5
 
 [pools.app.shards.0]
@@ -42,7 +52,8 @@ async def cluster_and_proxy() -> AsyncIterator[tuple[EmbeddedCluster, str]]:
     async with EmbeddedCluster(replicas=2) as cluster:
         user, password, database = cluster.superuser, cluster.password, cluster.database
         servers = [[server.host, server.port, server.role] for server in cluster.servers]
-        config = parse_config(CONFIG.format(user=user, password=password, database=database, servers=servers))
+        text = CONFIG.format(user=user, password=password, database=database, servers=servers, ban_time_s=BAN_TIME_S)
+        config = parse_config(text)
         async with trio.open_nursery() as nursery:
             [(host, port)] = await nursery.start(serve, config)
             yield cluster, f"postgresql://{user}:{password}@{host}:{port}/{database}"

@@ -65,7 +65,7 @@ def config_text(cluster: EmbeddedCluster, credentials: Credentials, port: int) -
                     "0": {
                         "username": USER,
                         "password": credentials.password,
-                        "auth_type": "md5",
+                        "auth_type": "scram-sha-256",
                         "pool_size": POOL_SIZE,
                     }
                 },

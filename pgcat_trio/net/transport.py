@@ -71,7 +71,10 @@ class Transport(ABC):
         """Close at once, without a farewell. Never raises, may be called twice."""
 
     async def aclose(self) -> None:
-        """Close politely where that means anything; closed in any case afterwards, also after `Cancelled`."""
+        """Close politely where that means anything; closed in any case afterwards, also after `Cancelled`.
+
+        On TLS this waits for the peer's goodbye: the caller bounds the time.
+        """
         self.close()
 
     def unread(self, data: bytes) -> None:
@@ -222,14 +225,22 @@ class StreamTransport(Transport):
         if self._closed:
             return
         self._closed = True
-        _close_stream(self.stream)
+        _close_stream(_innermost(self.stream))
 
     async def aclose(self) -> None:
         if self._closed:
             return
         self._closed = True
-        with contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError, OSError):
-            await self.stream.aclose()
+        innermost = _innermost(self.stream)
+        try:
+            with contextlib.suppress(trio.BrokenResourceError, trio.BusyResourceError, OSError):
+                if isinstance(self.stream, trio.SSLStream):
+                    # Trio's own aclose says no goodbye to HTTPS peers; libpq takes that for an attack (close_notify).
+                    await self.stream.unwrap()
+                else:
+                    await self.stream.aclose()
+        finally:
+            _close_stream(innermost)
 
 
 class TransportStream(trio.abc.Stream):
@@ -253,11 +264,16 @@ class TransportStream(trio.abc.Stream):
         await trio.lowlevel.checkpoint()
 
 
+def _innermost(stream: trio.abc.Stream) -> trio.abc.Stream:
+    """What carries the bytes in the end: a TLS stream lets go of it when it is unwrapped."""
+    while isinstance(stream, trio.SSLStream):
+        stream = stream.transport_stream
+    return stream
+
+
 def _close_stream(stream: trio.abc.Stream) -> None:
-    """Close the innermost stream without awaiting: nobody is told, the resources are free."""
-    if isinstance(stream, trio.SSLStream):
-        _close_stream(stream.transport_stream)
-    elif isinstance(stream, TransportStream):
+    """Close without awaiting: nobody is told, the resources are free."""
+    if isinstance(stream, TransportStream):
         stream.transport.close()
     elif isinstance(stream, trio.SocketStream):
         stream.socket.close()

@@ -55,6 +55,7 @@ class Waiter(ABC):
         self.failed: dict[Pool, ProxyError] = {}
         """The pools that could not open a backend in the meantime, and why."""
         self.deadline = math.inf
+        """When it has waited long enough for what others hold, by Trio's clock; each server that fails moves it."""
 
     @abstractmethod
     def granted(self, backend: Backend) -> None:
@@ -198,7 +199,7 @@ class Cluster:
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     async def acquire(self, role: Role, fallback_to_primary: bool) -> Backend:
-        """A backend, now the caller's. Waits at most ``connect_timeout_s``, and as long again for each server that fails.
+        """A backend, now the caller's. Waits ``connect_timeout_s`` at most, and as long again after each failed server.
 
         Raises `PoolExhausted` when the time is over, `ServerUnavailable` or the server's own `ServerError` when no
         server can be reached, `ClusterRetired` after a reload. After any error and after `Cancelled` nothing is held.
@@ -243,7 +244,10 @@ class Cluster:
                 self.waiters.remove(waiter)
                 waiter.granted(backend)
                 return
-            if pool.check_soon() or self._open_for_waiters(pool):
+            if pool.check_soon():
+                waiter.deadline += pool.options.healthcheck_timeout_s
+                return
+            if self._open_for_waiters(pool):
                 return
 
     def _open_for_waiters(self, pool: Pool) -> bool:
@@ -265,7 +269,9 @@ class Cluster:
         for pool in self.pools:
             pool.sweep(now)
         for waiter in list(self.waiters):
-            if waiter.deadline <= now and waiter in self.waiters:
+            # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
+            dials_only = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
+            if waiter.deadline <= now and not dials_only and waiter in self.waiters:
                 self.waiters.remove(waiter)
                 waiter.refused(self._exhausted())
 
@@ -290,11 +296,14 @@ class Cluster:
         """A dial ended or a place became free: open for those who wait, or tell them that it is in vain."""
         if error is None:
             self._open_for_waiters(pool)
-        elif not pool.backends and not pool.opening:
-            for waiter in [waiter for waiter in self.waiters if pool in waiter.pools]:
+            return
+        hopeless = not pool.backends and not pool.opening
+        for waiter in [waiter for waiter in self.waiters if pool in waiter.pools]:
+            # As long as there is hope, only those leave that have somewhere else to go.
+            if waiter in self.waiters and (hopeless or len(waiter.pools) > 1):
                 waiter.failed[pool] = error
-                if waiter in self.waiters:
-                    self._find_work_for(waiter)
+                waiter.deadline = trio.current_time() + self.user.connect_timeout_s
+                self._find_work_for(waiter)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ import structlog
 import trio
 
 from .._version import __version__
-from ..config import load_config
+from ..config import AuthType, load_config
 from ..errors import BindError, ConfigError, ProxyError, ServerError, TooManyClients
 from ..net import poller as net_poller
 from ..net.tls import client_facing_context, own_certificate
@@ -56,7 +56,7 @@ class Supervisor:
         self.addresses: list[tuple[str, int]] = []
         self.started_at = trio.current_time()
         self._config = config
-        self._client_tls = _client_tls(config.general)
+        self._client_tls = _client_tls(config)
         self._directory: Directory | None = None
         self._shutdown = trio.Event()
         self._draining = False
@@ -224,7 +224,7 @@ class Supervisor:
         """Read the file again and put it in force. Raises `ConfigError`, and then everything is as it was."""
         log.info("config.reloading", path=self._config.path)
         config = load_config(self._config.path)
-        client_tls = _client_tls(config.general)
+        client_tls = _client_tls(config)
         for warning in config.warnings:
             log.warning("config.warning", problem=warning)
         self.directory.apply(config)
@@ -233,11 +233,19 @@ class Supervisor:
         log.info("config.reloaded", path=config.path)
 
 
-def _client_tls(general: General) -> ClientTls | None:
+def _client_tls(config: Config) -> ClientTls | None:
+    general = config.general
     if general.tls_certificate is None or general.tls_private_key is None:
         return None
     context = client_facing_context(general.tls_certificate, general.tls_private_key)
-    return ClientTls(context, server_end_point(own_certificate(str(general.tls_certificate))))
+    end_point = server_end_point(own_certificate(str(general.tls_certificate)))
+    auth_types = {user.auth_type for pool in config.pools.values() for user in pool.users} | {general.admin_auth_type}
+    if end_point is None and AuthType.SCRAM_PLUS in auth_types:
+        raise ConfigError(
+            "scram-sha-256-plus cannot work with this tls_certificate: its signature names no hash function to bind to "
+            "(Ed25519); use an RSA or ECDSA certificate, or scram-sha-256"
+        )
+    return ClientTls(context, end_point)
 
 
 async def _open_listeners(general: General) -> list[trio.SocketListener]:

@@ -28,10 +28,10 @@ class Account:
 
 @attrs.frozen
 class ClientTls:
-    """TLS towards clients: the context, and what SCRAM-SHA-256-PLUS binds to."""
+    """TLS towards clients: the context, and what SCRAM-SHA-256-PLUS binds to, if the certificate allows it."""
 
     context: ssl.SSLContext
-    end_point: bytes = attrs.field(repr=False)
+    end_point: bytes | None = attrs.field(repr=False)
 
 
 class Gateway(Protocol):

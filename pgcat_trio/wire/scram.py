@@ -42,16 +42,16 @@ def equal(left: bytes, right: bytes) -> bool:
     return hmac.compare_digest(left, right)
 
 
-def server_end_point(certificate_der: bytes) -> bytes:
-    """The tls-server-end-point channel binding of a certificate.
+def server_end_point(certificate_der: bytes) -> bytes | None:
+    """The tls-server-end-point channel binding of a certificate, None if it has none.
 
-    RFC 5929: the certificate's hash by its own signature's hash function, md5 and sha1 replaced by sha256.
+    RFC 5929: the certificate's hash by its own signature's hash function, md5 and sha1 replaced by sha256. Signatures
+    that name none (Ed25519) leave the binding undefined, and libpq cannot log in where it is offered all the same.
     """
     algorithm = Certificate.load(certificate_der)["signature_algorithm"]
-    try:
-        name = algorithm.hash_algo
-    except ValueError:
-        name = "sha256"  # Ed25519 and its kin name none; PostgreSQL takes sha256 for them
+    if algorithm.signature_algo not in ("rsassa_pkcs1v15", "ecdsa", "dsa"):
+        return None
+    name = algorithm.hash_algo
     name = {"md5": "sha256", "sha1": "sha256"}.get(name, name)
     return hashlib.new(name, certificate_der).digest()
 

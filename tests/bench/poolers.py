@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import attrs
@@ -16,7 +17,7 @@ from pgcat_trio._embedded_install import server_account
 from pgcat_trio._embedded_server import HOST, free_port
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from pgcat_trio.embedded import EmbeddedCluster
@@ -77,9 +78,12 @@ async def running(name: str, site: Site, login: Login = "trust") -> AsyncIterato
         return
     port = free_port()
     command, options = _pgbouncer(site, port, login) if name == PGBOUNCER else _proxy(name, site, port, login)
-    log_path = site.directory / f"{name}-{port}.log"
-    async with trio.open_nursery() as nursery:
-        process: subprocess.Popen[bytes] = await nursery.start(_run, name, command, options, log_path)
+    log_path = trio.Path(site.directory / f"{name}-{port}.log")
+    async with await log_path.open("wb") as log, trio.open_nursery() as nursery:
+        # A session of its own: a terminal's Ctrl-C is for us to pass on, in order.
+        where_to = {"stdout": log.wrapped, "stderr": subprocess.STDOUT, "start_new_session": True}
+        process = await nursery.start(partial(trio.run_process, command, check=False, **where_to, **options))
+        nursery.start_soon(_mourn, name, process, log_path)
         await _wait_listening(name, port)
         yield Endpoint(name, HOST, port, process.pid)
         nursery.cancel_scope.cancel()
@@ -90,27 +94,11 @@ def available() -> list[str]:
     return [DIRECT, PROXY, *([PGBOUNCER] if shutil.which("pgbouncer") else []), SPLITTING]
 
 
-async def _run(
-    name: str,
-    command: Sequence[str],
-    options: Mapping[str, Any],
-    log_path: Path,
-    task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Run a pooler until cancelled. A session of its own: a terminal's Ctrl-C is for us to pass on, in order."""
-    async with await trio.open_file(log_path, "wb") as log:
-        result = await trio.run_process(
-            command,
-            stdout=log.wrapped,
-            stderr=subprocess.STDOUT,
-            check=False,
-            start_new_session=True,
-            task_status=task_status,
-            **options,
-        )
-    said = await trio.Path(log_path).read_text(encoding="utf-8", errors="replace")
-    tail = said.splitlines()[-LOG_TAIL_LINES:]
-    raise BenchError("\n".join([f"{name} ended by itself with status {result.returncode}:", *tail]))
+async def _mourn(name: str, process: trio.Process, log_path: trio.Path) -> None:
+    """Raise `BenchError` when the process ends."""
+    status = await process.wait()
+    tail = (await log_path.read_text(encoding="utf-8", errors="replace")).splitlines()[-LOG_TAIL_LINES:]
+    raise BenchError("\n".join([f"{name} ended by itself with status {status}:", *tail]))
 
 
 async def _wait_listening(name: str, port: int) -> None:

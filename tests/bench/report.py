@@ -85,8 +85,8 @@ def _pgbench_section(results: Results) -> Iterator[str]:
     yield "## Reads by primary key (pgbench -S)"
     yield (
         f"Scale {SCALE}; both poolers in transaction mode with {POOL_SIZE} server connections; the ways by turns, each "
-        f"for {plan.seconds} s a round; medians (rounds: {plan.rounds}). Processor time is the pooler's own, the kernel's "
-        f"work for it included. “{PROXY}” has its query parser off; “splitting” has it on, and sends these reads to a "
+        f"for {plan.seconds} s a round; medians (rounds: {plan.rounds}). Processor time is the pooler's own, with the "
+        f"kernel's work for it. “{PROXY}” has its query parser off; “splitting” has it on, and sends these reads to a "
         "replica."
     )
     header = ("clients", "", "transactions/s", "p50 ms", "p99 ms", "processor µs/transaction", "times PgBouncer's")

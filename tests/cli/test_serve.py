@@ -101,7 +101,7 @@ def test_autoreload(start: Callable[..., Program], config: Path) -> None:
 def test_a_transaction_may_end_unless_the_signal_comes_twice(
     start: Callable[..., Program], config: Path, cluster: EmbeddedCluster
 ) -> None:
-    config.write_text(proxy_config(cluster, auth_type="md5"))
+    config.write_text(proxy_config(cluster))
     program = start("-F", "structured")
     port = program.event("server.listening")["port"]
     where = {"host": "127.0.0.1", "port": port, "dbname": cluster.database}

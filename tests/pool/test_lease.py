@@ -131,6 +131,8 @@ async def test_many_waiters_open_no_more_than_the_pool_may_hold(autojump_clock: 
         await askers[3].done.wait()
         await askers[4].done.wait()
         assert world.primary.dials == 3
+        for asker in askers[3:]:
+            asker.give_back()
 
 
 # -- giving up -----------------------------------------------------------------------------------------------------
@@ -287,6 +289,7 @@ async def test_check_that_takes_long_does_not_count_as_waiting_for_a_place(autoj
         gate.opened.set()
         await waiter.done.wait()
         assert waiter.error is None
+        waiter.give_back()
 
 
 # -- servers that fail ---------------------------------------------------------------------------------------------
@@ -429,7 +432,7 @@ async def test_primary_that_never_answers_is_an_error_that_says_so(autojump_cloc
 @pytest.mark.trio
 @pytest.mark.parametrize("pool_size", [1, 4])
 async def test_round_robin_gives_every_replica_the_same_share(autojump_clock: MockClock, pool_size: int) -> None:
-    config = config_of(pool='load_balancing_mode = "roundrobin"', user=f"pool_size = {pool_size}", replicas=3)
+    config = config_of(pool='load_balancing_mode = "round_robin"', user=f"pool_size = {pool_size}", replicas=3)
     async with open_world(config) as world:
         served: Counter[str] = Counter()
         for _ in range(30):

@@ -272,6 +272,7 @@ class ScriptedBackend:
         statements = [part.strip() for part in _STATEMENTS.findall(text) if part.strip()]
         if not statements:
             self.server.statements.append((self.pid, ""))
+            await self.server.at("statement")
             await self.send(encode.EMPTY_QUERY_RESPONSE)
         for statement in statements:
             await self._execute(statement)

@@ -191,12 +191,18 @@ def test_a_batch_is_described(data: bytes, facts: dict[str, bool]) -> None:
         (EMPTY_QUERY, [b""]),
         (PARSE + NAMED + SYNC + QUERY, [b"SELECT $1", b"SELECT 2", b"SELECT 1"]),
         (encode.message(b"Q", b""), [b""]),
-        (encode.message(b"P", b"no end"), [b"no end"]),
-        (encode.message(b"P", b""), [b""]),
     ],
 )
 def test_the_texts_are_those_of_query_and_parse(data: bytes, texts: list[bytes]) -> None:
     assert seen([data], streaming=True)[2] == texts
+
+
+@pytest.mark.parametrize("body", [b"", b"name without end", b"name\x00text without end"])
+def test_a_parse_that_cannot_be_read_is_doubtful(body: bytes) -> None:
+    codec = Downstream()
+    codec.feed(encode.message(b"P", body) + SYNC)
+    codec.take(streaming=False)
+    assert codec.doubtful
 
 
 def test_a_query_without_its_nul_is_not_read_into_the_next_message() -> None:
