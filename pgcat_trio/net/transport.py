@@ -54,6 +54,12 @@ class Transport(ABC):
     def unwatch(self) -> None:
         """Call no handler any more; what arrives stays where it is."""
 
+    def watch_unread(self, handler: Callable[[], None]) -> None:
+        """Have ``handler`` called once, as soon as something has arrived, without reading it; until `unwatch`.
+
+        For streams that cannot be watched: so that the end of one that should be silent is noticed all the same.
+        """
+
     @abstractmethod
     def send_nowait(self, data: bytes) -> int:
         """Send what can be sent at once and return how many bytes that was. Raises `trio.BrokenResourceError`."""
@@ -99,6 +105,7 @@ class SocketTransport(Transport):
         self._fd = sock.fileno()
         self._poller = poller
         self._handler: Callable[[bytes], bool] | None = None
+        self._unread_handler: Callable[[], None] | None = None
         self._receiving = False
         self.peer = _peer_name(sock)
         # Bound methods: the hot path calls them for each transaction.
@@ -118,12 +125,20 @@ class SocketTransport(Transport):
         return True
 
     def unwatch(self) -> None:
-        self._handler = None
+        self._handler = self._unread_handler = None
+
+    def watch_unread(self, handler: Callable[[], None]) -> None:
+        if self._poller is not None:
+            self._unread_handler = handler
+            self._poller.add(self._fd, self)
 
     def on_readable(self) -> bool:
         """The poller's turn: one receive, one call."""
         handler = self._handler
         if handler is None:
+            unread_handler, self._unread_handler = self._unread_handler, None
+            if unread_handler is not None:
+                unread_handler()
             return False
         try:
             count = self._recv_into(_buffer)
@@ -177,7 +192,7 @@ class SocketTransport(Transport):
             self._receiving = False
 
     def close(self) -> None:
-        self._handler = None
+        self.unwatch()
         if self._socket.fileno() < 0:
             return
         if self._poller is not None:
@@ -196,10 +211,18 @@ class StreamTransport(Transport):
         self._closed = False
 
     def watch(self, handler: Callable[[bytes], bool]) -> bool:
+        self.unwatch()
         return False
 
     def unwatch(self) -> None:
-        return
+        innermost = _innermost(self.stream)
+        if isinstance(innermost, TransportStream):
+            innermost.transport.unwatch()
+
+    def watch_unread(self, handler: Callable[[], None]) -> None:
+        innermost = _innermost(self.stream)
+        if isinstance(innermost, TransportStream):
+            innermost.transport.watch_unread(handler)
 
     def send_nowait(self, data: bytes) -> int:
         return 0

@@ -11,7 +11,7 @@ import trio
 from ..errors import BackendLost, ServerError, ServerUnavailable
 from ..routing.effects import Effect
 from ..wire import codes, encode
-from .connect import Target, dial, start_tls
+from .connect import dial, start_tls
 
 if TYPE_CHECKING:
     from ..config.model import General
@@ -58,13 +58,35 @@ async def exchange(backend: Backend, sql: str) -> None:
 
 async def drain(backend: Backend) -> None:
     """Read and drop what the backend still sends, until it owes nothing. Raises `BackendLost`; see `exchange`."""
+    while backend.upstream.expected.queue or not backend.upstream.between_messages:
+        await _hear(backend)
+    backend.take_changed_parameters()
+
+
+async def _hear(backend: Backend) -> None:
+    data = await backend.transport.receive()
+    if not data:
+        backend.broken = "server closed the connection"
+        raise BackendLost(backend.last_words() or backend.transport.fault or "the server closed the connection")
+    backend.upstream.feed(data)
+
+
+async def _stop(backend: Backend, options: General) -> None:
+    """Bring what is under way to its end: a COPY fails, also one that begins only now, and a query is cancelled."""
     expected = backend.upstream.expected
-    while expected.queue or not backend.upstream.between_messages:
-        data = await backend.transport.receive()
-        if not data:
-            backend.broken = "server closed the connection"
-            raise BackendLost(backend.last_words() or backend.transport.fault or "the server closed the connection")
-        backend.upstream.feed(data)
+    cancelled = False
+    while not (expected.settled and backend.upstream.between_messages):
+        if expected.copy_in:
+            # A server that reads copy data listens to nothing else.
+            await _send(backend, encode.copy_fail("the client is gone"))
+            expected.sent(b"f", unsynced=False)
+        if expected.unsynced:
+            await _send(backend, encode.SYNC)
+            expected.sent(b"S", unsynced=False)
+        if expected.queue and not cancelled:
+            cancelled = True
+            await send_cancel(backend, options)
+        await _hear(backend)
     backend.take_changed_parameters()
 
 
@@ -75,17 +97,8 @@ async def clean(backend: Backend, options: General, *, reset: bool) -> None:
     ``reset``). The caller bounds the time, and closes the backend if this raises anything, `Cancelled` included.
     """
     upstream = backend.upstream
-    expected = upstream.expected
     backend.transport.unwatch()
-    if expected.copy_in:
-        await _send(backend, encode.copy_fail("the client is gone"))
-        expected.copy_in = False
-    if expected.unsynced:
-        await _send(backend, encode.SYNC)
-        expected.sent(b"S", unsynced=False)
-    if expected.queue:
-        await send_cancel(backend.pool.target, backend.pid, backend.key, options)
-        await drain(backend)
+    await _stop(backend, options)
     if upstream.status != codes.IDLE:
         await exchange(backend, "ROLLBACK")
     effects = backend.effects
@@ -109,16 +122,18 @@ async def _send(backend: Backend, data: bytes) -> None:
         raise BackendLost(str(problem)) from None
 
 
-async def send_cancel(target: Target, pid: int, key: bytes, options: General) -> None:
+async def send_cancel(backend: Backend, options: General) -> None:
     """Ask the server to cancel what a backend runs, and wait until the server has taken notice.
 
     The postmaster signals the backend before it closes the connection that carried the request; so once this returns,
-    a later query on that backend is safe from it. Raises `ServerUnavailable`. The caller bounds the time.
+    a later query on that backend is safe from it. Encrypted if the backend is. Raises `ServerUnavailable`. The caller
+    bounds the time.
     """
+    target = backend.pool.target
     transport = await dial(target, None, options)
     try:
-        stream = await start_tls(transport, target) if target.encrypts else transport
-        await stream.send(encode.cancel_request(pid, key))
+        stream = await start_tls(transport, target) if backend.transport.encrypted else transport
+        await stream.send(encode.cancel_request(backend.pid, backend.key))
         while await stream.receive(64):
             pass
     except trio.BrokenResourceError as problem:

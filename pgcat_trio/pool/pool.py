@@ -162,7 +162,14 @@ class Pool:
         if self.owner.offer(backend):
             return
         self.idle.append(backend)
-        backend.transport.watch(backend.on_idle_data)
+        if not backend.transport.watch(backend.on_idle_data):
+            backend.transport.watch_unread(partial(self._stirred, backend))
+
+    def _stirred(self, backend: Backend) -> None:
+        """Something came over TLS while nobody asked: only a task can see what, by asking whether the server is there."""
+        if backend in self.idle:
+            self.idle.remove(backend)
+            self._nursery.start_soon(self._check, backend)
 
     def _idle_data(self, backend: Backend, data: bytes) -> bool:
         """What a server says while nobody asked: a notice, a changed parameter, or goodbye."""
@@ -256,7 +263,7 @@ class Pool:
         elif self.retired:
             self.close(backend, "retired")
         else:
-            self._put_idle(backend, trio.current_time())
+            self.release(backend)
         self.owner.opened_or_failed(self, error)
 
     async def probe(self) -> ProxyError | None:
@@ -271,7 +278,7 @@ class Pool:
             return error
         finally:
             self.opening -= 1
-        self._put_idle(backend, trio.current_time())
+        self.release(backend)
         return None
 
     async def _connect(self) -> Backend:
@@ -284,12 +291,22 @@ class Pool:
             backend = Backend(self, greeting.transport, greeting.parameters, greeting.pid, greeting.key, now)
             backend.expires_at = now + self.user.server_lifetime_s * (1 - _LIFETIME_JITTER * random.random())
             backend.on_idle_data = partial(self._idle_data, backend)
-            backend.upstream.feed(greeting.rest)
+            self._hear_rest(backend, greeting.rest)
             self.backends.add(backend)
             self.owner.greeted(self, greeting.parameters)
             log.info("backend.opened", pool=self.name, pid=backend.pid, tls=greeting.transport.encrypted)
             return backend
         raise ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")
+
+    @staticmethod
+    def _hear_rest(backend: Backend, rest: bytes) -> None:
+        """What the server said right after its login."""
+        try:
+            backend.upstream.feed(rest)
+        except ProxyError:
+            backend.transport.close()
+            raise
+        backend.take_changed_parameters()
 
     def _open_failed(self, error: ProxyError) -> None:
         if self.retired:
@@ -314,14 +331,18 @@ class Pool:
         return arrived
 
     async def _cancel(self, backend: Backend, arrived: trio.Event) -> None:
+        problem: str | None = f"the server did not take it within {CANCEL_TIMEOUT_S:g} s"
         try:
-            with trio.move_on_after(CANCEL_TIMEOUT_S) as scope:
-                await send_cancel(self.target, backend.pid, backend.key, self.options)
-            if scope.cancelled_caught:
-                log.warning("cancel.timed_out", pool=self.name, pid=backend.pid)
-        except ProxyError as problem:
-            log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem.message)
+            with trio.move_on_after(CANCEL_TIMEOUT_S):
+                await send_cancel(backend, self.options)
+                problem = None
+        except ProxyError as error:
+            problem = error.message
         finally:
+            if problem is not None:
+                # It may still arrive: then it must not find another client's query.
+                backend.broken = backend.broken or "a cancel request went astray"
+                log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem)
             backend.cancelling -= 1
             arrived.set()
             if backend.quarantined and not backend.cancelling:

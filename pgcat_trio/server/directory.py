@@ -43,8 +43,8 @@ class Directory:
         self.servers: dict[str, Server] = {}
         self._nursery = nursery
         self._poller = poller
-        self._verifiers: dict[str, ScramVerifier] = {}
-        self._nobody = ScramVerifier(secrets.token_hex(16))
+        self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
+        self._mock_secret = secrets.token_bytes(32)
         self._ssl_context = self._server_facing_context(config)
         for pool in config.pools.values():
             for user in pool.users:
@@ -63,19 +63,18 @@ class Directory:
         self._verifiers.clear()
         for server in self.servers.values():
             server.ban_time_s = config.general.ban_time_s
-        for key in stale:
-            cluster = self.clusters.pop(key, None)
-            if cluster is not None:
-                cluster.retire()
-                log.info("pool.retired", database=key[0], user=key[1])
-        for cluster in self.clusters.values():
-            for pool in cluster.pools:
-                pool.options = config.general
+        retired = {key: self.clusters.pop(key) for key in stale if key in self.clusters}
+        for pool in self.pools():
+            pool.options = config.general
         for pool_config in config.pools.values():
             for user in pool_config.users:
                 if (pool_config.name, user.username) not in self.clusters:
                     self._add(pool_config, user)
                     log.info("pool.created", database=pool_config.name, user=user.username)
+        # Last: whoever waits in an old cluster goes over to the new one at this moment.
+        for (database, user_name), cluster in retired.items():
+            cluster.retire()
+            log.info("pool.retired", database=database, user=user_name)
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
@@ -87,25 +86,25 @@ class Directory:
         general = self.config.general
         if database in ADMIN_DATABASES:
             known = user == general.admin_username
-            return self._account(general.admin_auth_type, general.admin_password if known else None)
+            return self._account(user, general.admin_auth_type, general.admin_password if known else None)
         cluster = self.clusters.get((database, user))
         if cluster is None:
-            return self._account(self._usual_auth_type(), None)
+            return self._account(user, self._usual_auth_type(), None)
         if cluster.user.auth_type is AuthType.TRUST:
             return Account(AuthType.TRUST, None, None)
-        return self._account(cluster.user.auth_type, cluster.user.password)
+        return self._account(user, cluster.user.auth_type, cluster.user.password)
 
-    def _account(self, auth_type: AuthType, secret: Secret | None) -> Account:
+    def _account(self, user: str, auth_type: AuthType, secret: Secret | None) -> Account:
         password = secret.reveal() if secret is not None else None
-        verifier = None
-        if auth_type in (AuthType.SCRAM, AuthType.SCRAM_PLUS):
-            verifier = self._nobody if password is None else self._verifier(password)
-        return Account(auth_type, password, verifier)
+        scram = auth_type in (AuthType.SCRAM, AuthType.SCRAM_PLUS)
+        return Account(auth_type, password, self._verifier(user, password) if scram else None)
 
-    def _verifier(self, password: str) -> ScramVerifier:
-        found = self._verifiers.get(password)
+    def _verifier(self, user: str, password: str | None) -> ScramVerifier:
+        if password is None:
+            return ScramVerifier.mock(user, self._mock_secret)
+        found = self._verifiers.get((user, password))
         if found is None:
-            found = self._verifiers[password] = ScramVerifier(password)
+            found = self._verifiers[user, password] = ScramVerifier(password)
         return found
 
     def _usual_auth_type(self) -> AuthType:

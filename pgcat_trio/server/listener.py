@@ -14,6 +14,7 @@ import trio
 
 from ..errors import AuthenticationFailed, LoginTimeout, ProxyError, ShuttingDown
 from ..net.transport import SocketTransport
+from ..pool.cluster import ClusterRetired
 from ..pool.connect import set_keepalive
 from ..session.gateway import ADMIN_DATABASES
 from ..session.handshake import ClientGone, Handshake, Login
@@ -93,11 +94,14 @@ class Connection:
 
     async def _open_session(self, login: Login) -> Session:
         refuse_replication(login.parameters)
-        cluster = self.supervisor.find_cluster(login.database, login.user)
-        if cluster is None:
-            raise AuthenticationFailed(f'password authentication failed for user "{login.user}"')
-        settings = await settle(cluster, requested_settings(login.parameters))
-        return Session(login.transport, self.supervisor, cluster, login.user, login.database, settings)
+        wanted = requested_settings(login.parameters)
+        while (cluster := self.supervisor.find_cluster(login.database, login.user)) is not None:
+            try:
+                settings = await settle(cluster, wanted)
+            except ClusterRetired:
+                continue  # a reload came in between
+            return Session(login.transport, self.supervisor, cluster, login.user, login.database, settings)
+        raise AuthenticationFailed(f'password authentication failed for user "{login.user}"')
 
     async def _serve(self, login: Login, session: Session) -> None:
         keys = self.supervisor.cancel_keys

@@ -142,10 +142,14 @@ class Session(Relay):
             silent_s = now - max(self.since, self.heard_at)
             if 0 < general.idle_client_in_transaction_timeout_s < silent_s:
                 self.finish(IdleInTransaction("terminating connection due to idle-in-transaction timeout"))
-        elif not backend.upstream.expected.settled and not self.timed_out:
-            if 0 < self.cluster.user.statement_timeout_s < now - self.since:
-                self.timed_out = True
-                backend.pool.cancel_soon(backend)
+        elif self._runs_too_long(backend, now):
+            self.timed_out = True
+            backend.pool.cancel_soon(backend)
+
+    def _runs_too_long(self, backend: Backend, now: float) -> bool:
+        if self.timed_out or backend.upstream.expected.settled:
+            return False
+        return 0 < self.cluster.user.statement_timeout_s < now - self.since
 
 
 def _waits_for_client(backend: Backend) -> bool:

@@ -113,7 +113,7 @@ def data_row(values: Sequence[str | None]) -> bytes:
         if value is None:
             parts.append(INT32.pack(-1))
         else:
-            raw = value.encode()
+            raw = value.encode("utf-8", "surrogateescape")
             parts += [INT32.pack(len(raw)), raw]
     return message(b"D", b"".join(parts))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import hmac
-import os
+import secrets
 from typing import TYPE_CHECKING, Final
 
 import scramp
@@ -33,7 +33,8 @@ MAX_ITERATIONS: Final = 1_000_000
 
 def md5_password(user: str, password: str, salt: bytes) -> bytes:
     """The answer to an md5 request: md5(md5(password + user) + salt), in hex, with "md5" before it."""
-    inner = hashlib.md5((password + user).encode(), usedforsecurity=False).hexdigest()
+    secret = (password + user).encode("utf-8", "surrogateescape")  # the user is whatever a client says
+    inner = hashlib.md5(secret, usedforsecurity=False).hexdigest()
     return b"md5" + hashlib.md5(inner.encode() + salt, usedforsecurity=False).hexdigest().encode()
 
 
@@ -74,10 +75,21 @@ class ScramVerifier:
     __slots__ = ("_info",)
 
     def __init__(self, password: str, salt: bytes | None = None) -> None:
-        salt = os.urandom(16) if salt is None else salt
+        salt = secrets.token_bytes(16) if salt is None else salt
         salted = hashlib.pbkdf2_hmac("sha256", prepared(password), salt, ITERATIONS)
         stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
         self._info = (salt, stored_key, hmac.digest(salted, b"Server Key", "sha256"), ITERATIONS)
+
+    @classmethod
+    def mock(cls, user: str, secret: bytes) -> ScramVerifier:
+        """A verifier for somebody who does not exist: no password opens it, and its salt is as steady as a real one's.
+
+        PostgreSQL does the same (mock_scram_secret), so that a login does not tell which users there are.
+        """
+        verifier = cls.__new__(cls)
+        salt = hmac.digest(secret, user.encode("utf-8", "surrogateescape"), "sha256")[:16]
+        verifier._info = (salt, secrets.token_bytes(32), secrets.token_bytes(32), ITERATIONS)
+        return verifier
 
     def info(self, _user: str) -> tuple[bytes, bytes, bytes, int]:
         """What scramp asks for: the login's identity is the startup packet's user, whatever SCRAM names."""
