@@ -81,11 +81,17 @@ class View:
         if event["event"].startswith(_UNEXCITING):
             return
         fields = (f"{key}={quoted(event[key])}" for key in event if key not in _HEAD)
-        text = " ".join([event["event"], *fields])
+        text = self._with_names(" ".join([event["event"], *fields]))
         if self.events and self.events[-1].text == text:
             self.events[-1].times += 1
         else:
             self.events.append(Event(event["timestamp"][11:19], event["level"], text))
+
+    def _with_names(self, text: str) -> str:
+        """A text about servers, with their names in place of their addresses."""
+        for server in self._cluster.servers:
+            text = text.replace(f"{server.host}:{server.port}", server.name)
+        return text
 
     def rows(self) -> list[Row]:
         """One for each server, the primary first."""
@@ -97,7 +103,7 @@ class View:
         state, reason = "up", ""
         if known is not None and known.banned:
             left_s = known.banned_until - trio.current_time()
-            state, reason = "banned", f"for {max(left_s, 0):.0f} s more: {known.ban_reason}"
+            state, reason = "banned", self._with_names(f"for {max(left_s, 0):.0f} s more: {known.ban_reason}")
         elif not server.is_running:
             state = "down"
         backends = sum(len(pool.backends) for pool in directory.pools() if pool.server is known)

@@ -54,6 +54,7 @@ class Transport(ABC):
     def unwatch(self) -> None:
         """Call no handler any more; what arrives stays where it is."""
 
+    @abstractmethod
     def watch_unread(self, handler: Callable[[], None]) -> None:
         """Have ``handler`` called once, as soon as something has arrived, without reading it; until `unwatch`.
 

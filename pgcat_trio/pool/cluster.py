@@ -207,11 +207,12 @@ class Cluster:
         """
         now = trio.current_time()
         backend = self.acquire_nowait(role, now)
-        if backend is not None:
-            return backend
-        waiter = _TaskWaiter(role, fallback_to_primary)
-        waiter.deadline = now + self.user.connect_timeout_s
-        return await waiter.wait(self)
+        if backend is None:
+            waiter = _TaskWaiter(role, fallback_to_primary)
+            waiter.deadline = now + self.user.connect_timeout_s
+            backend = await waiter.wait(self)
+        backend.transport.unwatch()
+        return backend
 
     def enqueue(self, waiter: Waiter) -> None:
         """Queue for a backend, after `acquire_nowait` had none. The waiter may be refused before this returns."""

@@ -166,7 +166,7 @@ class Pool:
             backend.transport.watch_unread(partial(self._stirred, backend))
 
     def _stirred(self, backend: Backend) -> None:
-        """Something came over TLS while nobody asked: only a task can see what, by asking whether the server is there."""
+        """Something came over TLS while nobody asked: only a task can see what it is, by asking for more."""
         if backend in self.idle:
             self.idle.remove(backend)
             self._nursery.start_soon(self._check, backend)
@@ -177,7 +177,8 @@ class Pool:
             if data:
                 backend.upstream.feed(data)
                 backend.take_changed_parameters()
-                return True
+                if backend.last_words() is None:
+                    return True
             reason = backend.last_words() or backend.transport.fault or "server closed the connection"
         except ProxyError as problem:
             reason = problem.message

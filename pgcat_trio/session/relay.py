@@ -228,6 +228,7 @@ class Relay:
                 backend.effects |= route.effects
             if backend.upstream.expected.settled:
                 self.since = self.heard_at
+                backend.upstream.last_error = None
             self._send(backend, batch)
 
     def _begin(self, batch: bytes) -> None:

@@ -12,6 +12,7 @@ from typing import Final
 
 from ..errors import MessageTooLarge, ProtocolViolation
 from . import codes
+from .replies import MIXED
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -63,7 +64,7 @@ class Downstream:
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
-        """The letters among ``QFScf`` of the batch, in order (see `replies.ExpectedReplies.sent`)."""
+        """The letters among ``QFScf`` of the batch, in order, `MIXED` in some places (see `ExpectedReplies.sent`)."""
         self.texts: list[bytes] = []
         """The SQL of each Query and Parse of the batch."""
         self.continuation = False
@@ -199,7 +200,8 @@ class Downstream:
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
             elif kind in _MARKERS:
-                self.markers += bytes((kind,))
+                mixed = self.unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
+                self.markers += bytes((MIXED if mixed else kind,))
                 if kind in _BOUNDARIES:
                     self.unsynced = False
                 if kind == codes.QUERY:

@@ -22,6 +22,10 @@ SWALLOW: Final = 2
 COPY_END: Final = 3
 """No reply: a CopyDone or CopyFail was sent here, perhaps before the server has asked for copy data."""
 
+MIXED: Final = ord("m")
+"""In ``markers``: a Query or FunctionCall after extended-protocol messages without a Sync between. No driver does that.
+PostgreSQL 18 is left in a state where it refuses the next statement, whoever sends it, as an internal error."""
+
 
 class ExpectedReplies:
     """The queue of one backend. ``sent`` is told what goes out, ``ready`` and ``copy_in_begins`` what comes back."""
@@ -61,7 +65,8 @@ class ExpectedReplies:
                     self.unsynced = self._skipping = False
             elif self._skipping:
                 continue
-            elif kind in (codes.QUERY, codes.FUNCTION_CALL):
+            elif kind in (codes.QUERY, codes.FUNCTION_CALL, MIXED):
+                self.in_doubt |= self.unsynced or kind == MIXED
                 # Also during a COPY: either the server has failed it already, or this ends the connection.
                 queue.append(QUERY_REPLY)
                 if not self.copy_in:

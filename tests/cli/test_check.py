@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgcat_trio import __version__
+from pgcat_trio.cli import main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,9 +89,19 @@ def test_a_file_with_the_name_of_a_command(run: Run, tmp_path: Path, name: str) 
         (("demo", "--seconds", "0"), {}, "--seconds: more than 0"),
     ],
 )
-def test_wrong_command_lines(run: Run, arguments: tuple[str, ...], env: dict[str, str], said: str) -> None:
-    code, out, err = run(*arguments, **env)
-    assert (code, out) == (2, "")
+def test_wrong_command_lines(
+    arguments: tuple[str, ...],
+    env: dict[str, str],
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as leaving:
+        main(arguments)
+    out, err = capsys.readouterr()
+    assert (leaving.value.code, out) == (2, "")
     assert said in err
 
 

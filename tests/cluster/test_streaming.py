@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgcat_trio.embedded import EmbeddedCluster
 
 MB = 1 << 20
-PATIENCE_S = 30.0
+PATIENCE_S = 20.0
 
 
 @pytest.fixture(params=["transaction", "session"])
@@ -201,7 +201,7 @@ async def test_flush_brings_the_answers_without_a_sync(client: pg.Client) -> Non
 @pytest.mark.trio
 async def test_an_error_after_a_flush_skips_to_the_sync(client: pg.Client) -> None:
     await client.send(pg.extended("select 1/0") + encode.FLUSH)
-    assert [chr((await client.message())[0]) for _ in range(3)] == ["1", "2", "E"]
+    assert [chr((await client.message())[0]) for _ in range(2)] == ["1", "E"]
     reply = await client.ask(pg.extended("select 'skipped'") + encode.FLUSH + encode.SYNC)
     assert reply.kinds == "Z"
 
@@ -258,7 +258,8 @@ async def test_a_notice_arrives_before_the_end_of_its_statement(client: pg.Clien
 
 @pytest.mark.trio
 async def test_rows_arrive_before_the_end_of_their_query(client: pg.Client) -> None:
-    await client.send(encode.query("select repeat('x', 10000), pg_sleep(case i when 20 then 1.5 else 0 end) from generate_series(1, 20) i"))
+    sql = "select repeat('x', 10000), pg_sleep(case i when 20 then 1.5 else 0 end) from generate_series(1, 20) i"
+    await client.send(encode.query(sql))
     with trio.fail_after(1):
         for _ in range(10):
             await client.message()

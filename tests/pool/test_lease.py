@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from pgcat_trio.pool.backend import Backend
 
+
 async def acquire(world: World, role: Role = Role.ANY) -> Backend:
     return await world.cluster.acquire(role, fallback_to_primary=role is not Role.PRIMARY)
 
@@ -339,7 +340,7 @@ async def test_failed_dial_does_not_fail_waiters_that_others_can_still_serve(aut
 
 @pytest.mark.trio
 async def test_refusing_replica_is_banned_and_another_serves(autojump_clock: MockClock) -> None:
-    async with open_world(config_of(replicas=2)) as world:
+    async with open_world(config_of(pool='load_balancing_mode = "round_robin"', replicas=2)) as world:
         world.servers["replica1"].down = "Connection refused"
         for _ in range(6):
             backend = await acquire(world, Role.REPLICA)
@@ -362,7 +363,7 @@ async def test_all_replicas_down_falls_back_to_the_primary(autojump_clock: MockC
 async def test_all_replicas_down_without_fallback_is_their_error(autojump_clock: MockClock) -> None:
     async with open_world(config_of(replicas=2)) as world:
         world.servers["replica1"].down = world.servers["replica2"].down = "Connection refused"
-        with pytest.raises(ServerUnavailable, match="replica[12]:1: Connection refused"):
+        with pytest.raises(ServerUnavailable, match=r"replica[12]:1: Connection refused"):
             await world.cluster.acquire(Role.REPLICA, fallback_to_primary=False)
 
 

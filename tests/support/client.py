@@ -257,7 +257,7 @@ def row_values(body: bytes) -> Row:
     for _ in range(_INT16.unpack_from(body)[0]):
         length: int = _INT32.unpack_from(body, position)[0]
         position += 4
-        values.append(None if length < 0 else body[position : position + length].decode())
+        values.append(None if length < 0 else body[position : position + length].decode("utf-8", "surrogateescape"))
         position += max(0, length)
     return values
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
+from pgcat_trio.errors import AuthenticationFailed
 from pgcat_trio.wire import codes, encode, messages
 from pgcat_trio.wire.scram import SCRAM, ScramServer, ScramVerifier, md5_password
 
@@ -52,6 +53,7 @@ class Refusal(Exception):
 
     def __init__(self, sqlstate: str, message: str, severity: str = "ERROR") -> None:
         super().__init__(message)
+        self.text = message
         self.message = encode.report(b"E", [("S", severity), ("V", severity), ("C", sqlstate), ("M", message)])
 
 
@@ -63,6 +65,10 @@ class ScriptedServer:
     auth: str = "trust"
     password: str = "sesame"
     greeting_error: Refusal | None = None
+    first_words: bytes = b""
+    """What it says to whoever connects, and then it hangs up."""
+    after_login: bytes = b""
+    """What it says right after its first ReadyForQuery."""
     tls: ssl.SSLContext | None = None
     down: str = ""
     parameters: dict[str, str] = attrs.field(factory=lambda: dict(REPORTED))
@@ -71,19 +77,20 @@ class ScriptedServer:
     backends: dict[int, ScriptedBackend] = attrs.field(factory=dict)
     statements: list[tuple[int, str]] = attrs.field(factory=list)
     """(process id, statement) in the order in which they were begun."""
+    errors: list[str] = attrs.field(factory=list)
+    """What went wrong with statements, in the server's words."""
     cancels: list[int] = attrs.field(factory=list)
     """The process ids that CancelRequests named."""
-    connections: int = 0
-    """Streams that are open, whatever they carry."""
     dials: int = 0
     gates: dict[str, Gate] = attrs.field(factory=dict)
     scripts: dict[str, Callable[[ScriptedBackend], Awaitable[None]]] = attrs.field(factory=dict)
     """Statements of a test's own: what they do before CommandComplete."""
     _last_pid: int = 100
+    _connections: set[trio.CancelScope] = attrs.field(factory=set)
 
     def hold(self, point: str) -> Gate:
-        """Stop whoever comes to a point from now on: dial, ssl, startup, auth, parameters, ready, statement, answer,
-        cancel, cancelled, terminate."""
+        """Stop whoever comes to a point from now on: dial, ssl, tls, startup, auth, sasl_continue, sasl_final,
+        auth_ok, parameters, ready, statement, answer, cancel, cancelled."""
         gate = self.gates[point] = Gate()
         return gate
 
@@ -94,20 +101,32 @@ class ScriptedServer:
             gate.reached.set()
             await gate.opened.wait()
 
+    @property
+    def connections(self) -> int:
+        """Streams that are open, whatever they carry."""
+        return len(self._connections)
+
+    def leave(self) -> None:
+        """Close all connections without a word, as a crash does."""
+        for connection in self._connections:
+            connection.cancel()
+
     def texts(self, pid: int | None = None) -> list[str]:
         """The statements of one backend, or of all."""
         return [text for by, text in self.statements if pid in (None, by)]
 
     async def serve(self, stream: trio.abc.Stream) -> None:
         """One connection, to its end. Closes the stream."""
-        self.connections += 1
-        try:
-            await self._serve(stream)
-        except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
-            pass  # the proxy has left
-        finally:
-            self.connections -= 1
-            await trio.aclose_forcefully(stream)
+        with trio.CancelScope() as connection:
+            self._connections.add(connection)
+            try:
+                await self._serve(stream)
+            except (trio.BrokenResourceError, trio.ClosedResourceError, EOFError):
+                pass  # the proxy has left
+            finally:
+                self._connections.remove(connection)
+                with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                    await trio.aclose_forcefully(stream)
 
     async def _serve(self, stream: trio.abc.Stream) -> None:
         backend = ScriptedBackend(self, stream)
@@ -118,6 +137,7 @@ class ScriptedServer:
                 await stream.send_all(b"N")
             else:
                 await stream.send_all(b"S")
+                await self.at("tls")
                 backend.stream = stream = trio.SSLStream(stream, self.tls, server_side=True, https_compatible=True)
             packet = await backend.first_packet()
         if isinstance(packet, messages.CancelRequest):
@@ -125,6 +145,9 @@ class ScriptedServer:
             return
         assert isinstance(packet, messages.StartupMessage)
         await self.at("startup")
+        if self.first_words:
+            await backend.send(self.first_words)
+            return
         await self._authenticate(backend, packet.parameters["user"])
         if self.greeting_error is not None:
             await backend.send(self.greeting_error.message)
@@ -156,8 +179,7 @@ class ScriptedServer:
             await backend.send(encode.authentication(codes.AUTH_MD5, b"salt"))
             proved = messages.password(await backend.password()) == md5_password(user, self.password, b"salt")
         elif self.auth == "scram":
-            await self._scram(backend)
-            proved = True
+            proved = await self._scram(backend)
         else:
             proved = True
         if not proved:
@@ -166,15 +188,19 @@ class ScriptedServer:
         await self.at("auth_ok")
         await backend.send(encode.authentication(codes.AUTH_OK))
 
-    async def _scram(self, backend: ScriptedBackend) -> None:
+    async def _scram(self, backend: ScriptedBackend) -> bool:
         server = ScramServer(ScramVerifier(self.password), SCRAM, None)
         await backend.send(encode.authentication(codes.AUTH_SASL, encode.cstring(SCRAM) + b"\x00"))
         _, first = messages.sasl_initial_response(await backend.password())
         await self.at("sasl_continue")
         await backend.send(encode.authentication(codes.AUTH_SASL_CONTINUE, server.first(first)))
-        final = server.final(await backend.password())
+        try:
+            final = server.final(await backend.password())
+        except AuthenticationFailed:
+            return False
         await self.at("sasl_final")
         await backend.send(encode.authentication(codes.AUTH_SASL_FINAL, final))
+        return True
 
 
 class ScriptedBackend:
@@ -187,6 +213,7 @@ class ScriptedBackend:
         self.key = b""
         self.status = codes.IDLE
         self.settings = dict(server.parameters)
+        self._defaults = self.settings
         self._buffer = b""
         self._prepared: dict[bytes, str] = {}
         self._portal = ""
@@ -223,12 +250,13 @@ class ScriptedBackend:
     async def greet(self, startup: dict[str, str]) -> None:
         self.key = b"key" + bytes([self.pid % 256])
         self.settings.update((name, value) for name, value in startup.items() if name in REPORTED)
+        self._defaults = dict(self.settings)
         await self.server.at("parameters")
         await self.send(b"".join(encode.parameter_status(name, self.settings[name]) for name in REPORTED))
         await self.send(encode.notice_response("a warning of no importance"))
         await self.send(encode.backend_key_data(self.pid, self.key))
         await self.server.at("ready")
-        await self.send(encode.ready_for_query())
+        await self.send(encode.ready_for_query() + self.server.after_login)
 
     async def password(self) -> bytes:
         kind, body = await self._message()
@@ -259,6 +287,7 @@ class ScriptedBackend:
         except Refusal as refusal:
             if self.status == codes.IN_TRANSACTION:
                 self.status = codes.FAILED
+            self.server.errors.append(refusal.text)
             await self.send(refusal.message)
             return False
         return True
@@ -353,9 +382,9 @@ class ScriptedBackend:
                 raise Refusal("22023", f'invalid value for parameter "{name}": "{value}"')
             changes = {name: value}
         elif statement in ("RESET ALL", "DISCARD ALL"):
-            changes = {name: self.server.parameters.get(name, "") for name in self.settings}
+            changes = {name: self._defaults.get(name, "") for name in self.settings}
         elif match := _RESET.match(statement):
-            changes = {match[1]: self.server.parameters.get(match[1], "")}
+            changes = {match[1]: self._defaults.get(match[1], "")}
         else:
             changes = {}
         for name, value in changes.items():

@@ -7,7 +7,6 @@ in the server; a test that does not come to its end fails after ten virtual minu
 
 from __future__ import annotations
 
-import re
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Literal
@@ -17,7 +16,7 @@ import trio
 import trio.testing
 
 from pgcat_trio import parse_config
-from pgcat_trio.config.model import AuthType, Role
+from pgcat_trio.config.model import AuthType, Role, SslMode
 from pgcat_trio.errors import ServerUnavailable
 from pgcat_trio.net.poller import Poller
 from pgcat_trio.net.transport import SocketTransport, StreamTransport
@@ -29,17 +28,18 @@ from pgcat_trio.server.listener import Connection
 from pgcat_trio.server.supervisor import SWEEP_PERIOD_S
 from pgcat_trio.session.cancel import CancelKeys
 from pgcat_trio.session.gateway import Account
-from pgcat_trio.wire import codes, encode
+from pgcat_trio.wire import codes, encode, messages
 
 from .scripted_server import ScriptedServer
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Sequence
 
-    from pgcat_trio.config.model import Config, General, SslMode
+    from pgcat_trio.config.model import Config, General
     from pgcat_trio.net.transport import Transport
-    from pgcat_trio.pool.backend import Backend
     from pgcat_trio.session.gateway import ClientTls
+    from pgcat_trio.session.session import Session
 
 By = Literal["memory", "sockets"]
 
@@ -90,6 +90,7 @@ class World:
     by: By
     auth: Account
     ssl_mode: SslMode
+    ssl_context: ssl.SSLContext | None = None
     client_tls: ClientTls | None = None
     draining: bool = False
     cancel_keys: CancelKeys = attrs.field(factory=CancelKeys)
@@ -134,11 +135,28 @@ class World:
         cluster = Cluster(config, user)
         for each in config.shards[0].servers:
             target = Target(
-                each.host, each.port, "app", "ann", self.servers[each.host].password, self.ssl_mode, dialer=self.dial
+                each.host,
+                each.port,
+                "app",
+                "ann",
+                self.servers[each.host].password,
+                self.ssl_mode,
+                self.ssl_context,
+                dialer=self.dial,
             )
             server = self.bans.setdefault(each.host, Server(target.address, self.general.ban_time_s))
             cluster.add(
-                Pool(cluster, server, Role(each.role), target, user, self.general, self.pools, self.poller)
+                Pool(
+                    cluster,
+                    server,
+                    Role(each.role),
+                    target,
+                    user,
+                    self.general,
+                    self.pools,
+                    self.poller,
+                    reset=config.cleanup_server_connections,
+                )
             )
         self.clusters["app", "ann"] = cluster
         return cluster
@@ -264,11 +282,16 @@ class Client:
         await trio.aclose_forcefully(self.stream)
 
     @property
+    def session(self) -> Session:
+        """The proxy's side of it, once it has logged in."""
+        assert self.connection.session is not None
+        return self.connection.session
+
+    @property
     def key(self) -> tuple[int, bytes]:
-        """What a CancelRequest must show."""
-        body = re.search(rb"K\x00\x00\x00(.)", self.welcome, re.DOTALL)
-        assert body is not None
-        return int.from_bytes(self.welcome[body.end() : body.end() + 4]), self.welcome[body.end() + 4 : body.start() + 1 + body[1][0]]
+        """What a CancelRequest must show: the BackendKeyData that comes last but for the ReadyForQuery."""
+        body = self.welcome.removesuffix(READY).rpartition(b"K\x00\x00\x00\x0c")[2]
+        return messages.backend_key_data(body)
 
     async def cancel(self) -> None:
         """Send a CancelRequest for this client and wait until its connection is closed."""
@@ -283,7 +306,8 @@ async def open_world(
     *,
     by: By = "memory",
     auth: Account | None = None,
-    ssl_mode: SslMode | None = None,
+    ssl_mode: SslMode = SslMode.DISABLE,
+    ssl_context: ssl.SSLContext | None = None,
     servers: Sequence[ScriptedServer] = (),
 ) -> AsyncIterator[World]:
     """A world for one test. At the end everything is shut down, and nothing may be left open."""
@@ -297,9 +321,7 @@ async def open_world(
             if poller is not None:
                 outermost.start_soon(poller.run)
             async with trio.open_nursery() as pools, trio.open_nursery() as nursery:
-                world = World(
-                    config, known, nursery, pools, poller, by, account, ssl_mode or config.general.server_tls
-                )
+                world = World(config, known, nursery, pools, poller, by, account, ssl_mode, ssl_context)
                 world.build()
                 nursery.start_soon(world.sweep)
                 yield world
@@ -347,7 +369,5 @@ def rows(*values: str) -> bytes:
 
 def fields_of(message: bytes) -> dict[str, str]:
     """The fields of an ErrorResponse that ``message`` begins with."""
-    from pgcat_trio.wire import messages
-
     assert message[:1] == b"E", message
     return messages.error_fields(message[5 : 1 + int.from_bytes(message[1:5])])

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.errors import MessageTooLarge, ProtocolViolation
-from pgcat_trio.wire import encode
+from pgcat_trio.wire import codes, encode
 from pgcat_trio.wire.downstream import LARGE_BYTES, Downstream
+from pgcat_trio.wire.replies import MIXED
 
 SYNC, FLUSH, TERMINATE, COPY_DONE = encode.SYNC, encode.FLUSH, encode.TERMINATE, encode.COPY_DONE
 QUERY = encode.query("SELECT 1")
@@ -37,6 +38,11 @@ LARGE_DATA = encode.message(b"d", bytes(LARGE_BYTES * 2))
 Seen = tuple[bytes, bytes, list[bytes], bool]
 
 
+def kinds(messages: list[bytes]) -> bytes:
+    """The markers of these messages, with one letter for all that is answered like a Query (see `seen`)."""
+    return bytes(message[0] for message in messages if message[0] in b"QFScf").replace(b"F", b"Q")
+
+
 def take_all(codec: Downstream, pieces: list[bytes], *, streaming: bool) -> Seen:
     """Feed and take: all bytes, all markers, all texts, and whether the client said goodbye."""
     batches, markers, texts = [], b"", []
@@ -50,7 +56,9 @@ def take_all(codec: Downstream, pieces: list[bytes], *, streaming: bool) -> Seen
 
 
 def seen(pieces: list[bytes], *, streaming: bool) -> Seen:
-    return take_all(Downstream(), pieces, streaming=streaming)
+    """`take_all`, but for one thing that depends on the cuts: whether a Query is seen to follow an unsynced message."""
+    out, markers, texts, terminated = take_all(Downstream(), pieces, streaming=streaming)
+    return out, markers.translate(bytes.maketrans(bytes((MIXED, codes.FUNCTION_CALL)), b"QQ")), texts, terminated
 
 
 SMALL = [QUERY, EMPTY_QUERY, PARSE, NAMED, bind(), DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION, COPY_DATA]
@@ -77,7 +85,7 @@ def test_what_is_taken_is_what_was_fed_however_it_is_cut(messages: list[bytes], 
     stream = b"".join(messages)
     whole = seen([stream], streaming=streaming)
     assert whole[0] == stream
-    assert whole[1] == bytes(message[0] for message in messages if message[0] in b"QFScf")
+    assert whole[1] == kinds(messages)
     assert seen(list(pieces_of(stream, size)), streaming=streaming) == whole
 
 
@@ -93,7 +101,7 @@ def test_large_messages_come_through_unchanged(messages: list[bytes], places: li
     stream = b"".join([*messages, SYNC])
     out, markers, _, _ = seen(cut(stream, places), streaming=streaming)
     assert out == stream
-    assert markers == bytes(message[0] for message in [*messages, SYNC] if message[0] in b"QFScf")
+    assert markers == kinds([*messages, SYNC])
 
 
 @given(st.one_of(st.binary(max_size=300), st.lists(st.sampled_from([*SMALL, b"Q", b"\x00", TERMINATE])).map(b"".join)))
@@ -182,6 +190,20 @@ def test_a_batch_is_described(data: bytes, facts: dict[str, bool]) -> None:
     names = ("complete", "unsynced", "executes", "named", "doubtful")
     assert {name: getattr(codec, name) for name in names} == dict.fromkeys(names, False) | facts
     assert not codec.continuation
+
+
+@pytest.mark.parametrize(
+    ("data", "markers"),
+    [
+        (QUERY, b"Q"),
+        (COPY_DATA + COPY_DONE + COPY_FAIL + SYNC + FUNCTION, b"cfSF"),
+        (PARSE + SYNC + QUERY + QUERY, b"SQQ"),
+        (PARSE + QUERY + QUERY + SYNC, b"mQS"),
+        (bind() + COPY_DONE + FLUSH + FUNCTION, b"cm"),
+    ],
+)
+def test_the_markers_are_what_the_server_will_answer(data: bytes, markers: bytes) -> None:
+    assert take_all(Downstream(), [data], streaming=True)[1] == markers
 
 
 @pytest.mark.parametrize(

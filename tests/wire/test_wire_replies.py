@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from scripts import IN_DOUBT, REQUESTS
 from server_model import (
     BAD_DATA,
     COMPLETE,
@@ -73,11 +74,7 @@ PIECES = [
 ]
 
 
-SMUGGLED = [([query("copy")], 1), ([BAD_DATA, query("ok")], 2)]
-"""A request behind data that fails the COPY: the server answers it, though it never saw the COPY end."""
-
-
-@example(SMUGGLED)
+@example([([query("copy")], 1), ([BAD_DATA, query("ok")], 2)])
 @example([([execute("copy"), SYNC], 0), ([DATA, COPY_DONE, SYNC], 2)])
 @example([([execute("refuse"), SYNC, DATA, COPY_DONE, SYNC], 3)])
 @example([([query("copy")], 1), ([BAD_DATA, execute("ok"), SYNC], 2)])
@@ -89,41 +86,6 @@ def test_nothing_a_client_does_settles_the_book_too_early(steps: list[tuple[list
         book.write(b"".join(messages))
         book.deliver(replies)
     book.deliver()
-
-
-REQUESTS: list[list[bytes]] = [
-    [query("ok")],
-    [query("error")],
-    [FUNCTION],
-    [SYNC],
-    [execute("ok"), SYNC],
-    [execute("error"), SYNC],
-    [execute("ok"), FLUSH, execute("ok"), SYNC],
-    [execute("ok"), FLUSH, execute("error"), execute("ok"), SYNC],
-    # COPY, simple: the client may send all at once, and goes on until it sees the error.
-    [query("copy"), DATA, DATA, COPY_DONE],
-    [query("copy"), COPY_DONE],
-    [query("copy"), DATA, COPY_FAIL],
-    [query("copy"), BAD_DATA, DATA, COPY_DONE],
-    [query("refuse"), DATA, COPY_DONE],
-    [query("error"), DATA, COPY_DONE],
-    # COPY, extended, as the manual wants it ...
-    [execute("copy"), DATA, COPY_DONE, SYNC],
-    [execute("copy"), FLUSH, DATA, COPY_FAIL, SYNC],
-    [execute("copy"), BAD_DATA, COPY_DONE, SYNC],
-    [execute("refuse"), DATA, COPY_DONE, SYNC],
-    [execute("error"), DATA, COPY_DONE, SYNC],
-    [execute("ok"), execute("copy"), DATA, COPY_DONE, execute("ok"), SYNC],
-    # ... and as libpq does it: a Sync with the Execute, which the server ignores if it reads copy data by then.
-    [execute("copy"), SYNC, DATA, COPY_DONE, SYNC],
-    [execute("error"), SYNC, DATA, COPY_DONE, SYNC],
-]
-IN_DOUBT: list[list[bytes]] = [
-    [execute("copy"), SYNC, DATA, COPY_FAIL, SYNC],
-    [execute("copy"), SYNC, BAD_DATA, COPY_DONE, SYNC],
-    [execute("refuse"), SYNC, DATA, COPY_DONE, SYNC],
-]
-"""From outside nobody can tell the second from the third, of which the server answers the first Sync, too."""
 
 
 @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=4), st.data())
