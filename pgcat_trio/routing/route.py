@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import attrs
@@ -32,6 +33,20 @@ class Route:
     def with_effects(self, effects: Effect) -> Route:
         """The same route for a request that leaves more behind."""
         return self if effects in self.effects else attrs.evolve(self, effects=self.effects | effects)
+
+
+_LITERAL = re.compile(rb"'[^']*'|\b[0-9]+(?:\.[0-9]+)?\b")
+# Where these occur, what looks like a literal may be none: then the whole text counts.
+_NOT_PLAIN = re.compile(rb"[\\\"]|--|/\*|\$(?![0-9])")
+
+
+def without_literals(sql: bytes) -> bytes:
+    """The text with NUL (which no statement can hold) for its literals; the text itself where that takes a lexer to say.
+
+    Texts that differ in their literals only have one route: what proves a read looks at no literal (`prove`), and
+    neither do effects, which are those of words and names.
+    """
+    return sql if _NOT_PLAIN.search(sql) else _LITERAL.sub(b"\0", sql)
 
 
 class Router:
@@ -94,10 +109,11 @@ class Router:
         """The route of a text outside a transaction, given without its terminating NUL."""
         if not (self.splitting or is_telling(sql)):
             return self._plain
-        found = self.cache.get(sql)
+        key = without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
+        found = self.cache.get(key)
         if found is None:
             found = self._decide(sql)
-            self.cache.put(sql, found)
+            self.cache.put(key, found)
         return found
 
     def route_batch(self, texts: Sequence[bytes]) -> Route:

@@ -158,10 +158,10 @@ class Relay:
     @property
     def stalled(self) -> bool:
         """True when nothing more can be taken from the client before something else has happened."""
-        return self.downstream.terminated or (self._waits and self.downstream.full)
+        return self.downstream.terminated or (self.waits and self.downstream.full)
 
     @property
-    def _waits(self) -> bool:
+    def waits(self) -> bool:
         """True when what the client has sent must wait: for a backend, for its answers, or for its socket."""
         return bool(self.unsent or self._held) or self.place is not None
 
@@ -172,7 +172,7 @@ class Relay:
             return False
         self.heard_at = trio.current_time()
         self.downstream.feed(data)
-        if not self._waits:
+        if not self.waits:
             self._advance()
         if self.unsent or self.stalled:
             self.ingress_parking.wake()
@@ -188,17 +188,17 @@ class Relay:
                 if not batch:
                     break
                 self._forward(batch)
-                if not downstream.pending or self._waits or self.ended is not None:
+                if not downstream.pending or self.waits or self.ended is not None:
                     break
-            if downstream.terminated and not self._waits:
+            if downstream.terminated and not self.waits:
                 # What it has asked for before is still done, as a server would.
-                self._settle()
+                self.settle()
         except Exception as problem:
             self.turn_failed(problem)
 
     def go_on(self) -> None:
         """What the client had to wait for is there: take up what it has sent in the meantime."""
-        if not self._waits:
+        if not self.waits:
             self._advance()
         self.ingress_parking.wake()
 
@@ -218,6 +218,8 @@ class Relay:
             self._begin(batch)
         elif self._mode is PoolMode.SESSION or self.downstream.continuation:
             self._send(backend, batch)
+            # The server may have answered before the message was complete.
+            self.release_if_quiet()
         else:
             route = self._route()
             if self._reroutes and route.role is Role.PRIMARY and not backend.upstream.in_transaction:
@@ -348,7 +350,7 @@ class Relay:
     def _rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
         cluster = self.gateway.find_cluster(self.database, self.user)
-        if cluster is None:
+        if cluster is None or cluster.retired:
             raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
         self.cluster = cluster
         self._mode = cluster.user.pool_mode
@@ -374,7 +376,7 @@ class Relay:
             if data:
                 self._say(data)
             if self._held or self.downstream.terminated:
-                self._settle()
+                self.settle()
             if self.backend is backend and not upstream.expected.queue:
                 self.since = trio.current_time()
         except ProtocolViolation as problem:
@@ -383,7 +385,7 @@ class Relay:
             self.turn_failed(problem)
         return self.backend is backend and self.outbox.empty
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
         if self._held:
@@ -392,8 +394,19 @@ class Relay:
                 self._reroutes = False
                 self._forward(batch)
                 self.go_on()
-        elif backend is None or backend.upstream.expected.settled:
+        elif self.outbox.empty and (backend is None or backend.upstream.expected.settled):
             self.finish(CLIENT_TERMINATED)
+
+    @property
+    def giving_back(self) -> bool:
+        """True when the backend is to be given back as soon as what is on its way to it has been sent: do not read."""
+        backend = self.backend
+        return (
+            backend is not None
+            and self._mode is not PoolMode.SESSION
+            and backend.upstream.quiet
+            and (backend.sending or not self.downstream.between_messages)
+        )
 
     def release_if_quiet(self) -> None:
         """Give the backend back if its transaction is over and nothing more is on its way to it."""
@@ -465,7 +478,7 @@ class Relay:
         if unsynced:
             self.downstream.discard_until_sync()
         if self._held or self.downstream.terminated:
-            self._settle()
+            self.settle()
 
     def cancel(self) -> trio.Event | None:
         """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens.
@@ -474,7 +487,10 @@ class Relay:
         """
         if self.place is not None:
             self.leave_queue()
-            self._refuse(QueryCanceled("canceling statement due to user request"))
+            try:
+                self._refuse(QueryCanceled("canceling statement due to user request"))
+            except Exception as problem:
+                self.turn_failed(problem)
             self.go_on()
         elif self.backend is not None and not self.backend.upstream.expected.settled:
             return self.backend.pool.cancel_soon(self.backend)

@@ -81,11 +81,12 @@ class Session(Relay):
             self.finish(shutting_down())
 
     async def _farewell(self) -> None:
-        """Tell the client why, if it is somebody's fault and the client can still be told."""
-        if isinstance(self.ended, ProxyError) and self.outbox.intact:
+        """Send what is still due, and why it is over if that is somebody's fault, as far as the client can be told."""
+        if self.outbox.intact:
             try:
                 await self.outbox.flush()
-                await self.client.send(encode.error_response(self.ended, severity="FATAL"))
+                if isinstance(self.ended, ProxyError):
+                    await self.client.send(encode.error_response(self.ended, severity="FATAL"))
             except trio.BrokenResourceError:
                 return
         await self.client.aclose()
@@ -98,8 +99,10 @@ class Session(Relay):
                 await self._send_rest()
             elif self.stalled or self.client.watch(self.on_client):
                 await self.ingress_parking.park()
-            else:
+            elif not self.waits:
                 self.on_client(await self.client.receive())
+            elif (data := await self.ingress_parking.park_or(self.client.receive)) is not None:
+                self.on_client(data)
 
     async def _send_rest(self) -> None:
         """The backend did not take everything at once: wait until it has."""
@@ -112,16 +115,19 @@ class Session(Relay):
                 backend.broken = str(problem)
         self.unsent = b""
         self.release_if_quiet()
+        self.egress_parking.wake()
         self.go_on()
 
     async def _egress(self) -> None:
         while True:
             try:
                 await self.outbox.flush()
-            except trio.BrokenResourceError:
-                self.finish(self.client.fault or CLIENT_LEFT)
+                if self.downstream.terminated:
+                    self.settle()
+            except Exception as problem:
+                self.turn_failed(problem)
             backend = self.backend
-            if backend is None or backend.transport.watch(self.on_backend):
+            if backend is None or self.giving_back or backend.transport.watch(self.on_backend):
                 await self.egress_parking.park()
             else:
                 data = await backend.transport.receive()
