@@ -17,7 +17,7 @@ from .model import (
     SslMode,
     User,
 )
-from .plan import PoolKey, ReloadPlan, diff
+from .plan import PoolKey, ReloadPlan, diff, keep_boot_only
 
 __all__ = [
     "AuthType",
@@ -37,6 +37,7 @@ __all__ = [
     "SslMode",
     "User",
     "diff",
+    "keep_boot_only",
     "load_config",
     "parse_config",
 ]

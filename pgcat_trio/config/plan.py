@@ -52,6 +52,12 @@ def diff(old: Config, new: Config) -> ReloadPlan:
     )
 
 
+def keep_boot_only(running: General, new: General) -> General:
+    """The new section with the running values of the keys that need a restart."""
+    names = [field.name for field in attrs.fields(General) if key_of(field).boot_only]
+    return attrs.evolve(new, **{name: getattr(running, name) for name in names})
+
+
 def _pools(config: Config) -> dict[PoolKey, tuple[Pool, User]]:
     pools = config.pools.values()
     bare = {pool.name: attrs.evolve(pool, users=()) for pool in pools}

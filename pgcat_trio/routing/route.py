@@ -41,7 +41,7 @@ _NOT_PLAIN = re.compile(rb"[\\\"]|--|/\*|\$(?![0-9])")
 
 
 def without_literals(sql: bytes) -> bytes:
-    """The text with NUL (which no statement can hold) for its literals; the text itself where that takes a lexer to say.
+    """The text with NUL (no statement can hold it) for its literals; the text itself where that takes a lexer to say.
 
     Texts that differ in their literals only have one route: what proves a read looks at no literal (`prove`), and
     neither do effects, which are those of words and names.

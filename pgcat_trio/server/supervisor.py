@@ -14,11 +14,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import structlog
 import trio
 
 from .._version import __version__
-from ..config import AuthType, load_config
+from ..config import AuthType, diff, keep_boot_only, load_config
 from ..errors import BindError, ConfigError, ProxyError, ServerError, TooManyClients
 from ..net import poller as net_poller
 from ..net.tls import client_facing_context, own_certificate
@@ -29,6 +30,7 @@ from .directory import Directory
 from .listener import Connection, serve_connection
 
 if TYPE_CHECKING:
+    from ..config import ReloadPlan
     from ..config.model import Config, General
     from ..pool.cluster import Cluster
     from ..pool.pool import Pool
@@ -115,6 +117,7 @@ class Supervisor:
         Raises `BindError`, and `ConfigError` if a server says that the configuration is wrong.
         """
         listeners = await _open_listeners(self.general)
+        refusal: ConfigError | None = None
         self.addresses = [listener.socket.getsockname()[:2] for listener in listeners]
         try:
             async with trio.open_nursery() as process:
@@ -125,6 +128,8 @@ class Supervisor:
                     self._directory = Directory(self._config, pools, self.poller)
                     try:
                         await self._serve(listeners, task_status)
+                    except ConfigError as error:
+                        refusal = error
                     finally:
                         self._close_pools()
                     pools.cancel_scope.cancel()
@@ -133,6 +138,8 @@ class Supervisor:
             for listener in listeners:
                 listener.socket.close()
         log.info("server.stopped")
+        if refusal is not None:
+            raise refusal
 
     async def _serve(
         self, listeners: list[trio.SocketListener], task_status: trio.TaskStatus[list[tuple[str, int]]]
@@ -220,17 +227,25 @@ class Supervisor:
                 "servers refuse the logins of the configuration", tuple(f"{self._config.path}: {r}" for r in refusals)
             )
 
-    def reload(self) -> None:
-        """Read the file again and put it in force. Raises `ConfigError`, and then everything is as it was."""
+    def reload(self) -> ReloadPlan:
+        """Read the file again and put it in force; return what that changed.
+
+        Raises `ConfigError`, and then everything is as it was.
+        """
         log.info("config.reloading", path=self._config.path)
         config = load_config(self._config.path)
         client_tls = _client_tls(config)
         for warning in config.warnings:
             log.warning("config.warning", problem=warning)
+        plan = diff(self._config, config)
+        if plan.boot_only:
+            log.warning("config.needs_restart", keys=", ".join(plan.boot_only))
         self.directory.apply(config)
-        self._config = config
+        # What needs a restart stays as it is until then, also for those who ask.
+        self._config = attrs.evolve(config, general=keep_boot_only(self._config.general, config.general))
         self._client_tls = client_tls
         log.info("config.reloaded", path=config.path)
+        return plan
 
 
 def _client_tls(config: Config) -> ClientTls | None:

@@ -369,7 +369,7 @@ class Relay:
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self._parameters_changed(backend)
-            if upstream.swallowed_error is not None:
+            if upstream.swallowed_error is not None and backend.last_words() is None:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
             self.release_if_quiet()
@@ -469,7 +469,8 @@ class Relay:
         unsynced = upstream.expected.unsynced
         self.release()
         if self._mode is PoolMode.SESSION or not intact:
-            self.finish(reason if answers.told(upstream) else error)
+            # In the middle of a message an error would be taken for a part of it.
+            self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
             return
         if answer is None:
             self._lost = error

@@ -60,9 +60,7 @@ def proxies(cluster_thread: object, client_tls: str) -> Iterator[dict[str, Proxy
     """A proxy for each pool mode."""
     cluster = cluster_thread.cluster  # type: ignore[attr-defined]
     modes = ("transaction", "session")
-    configs = {
-        mode: proxy_config(cluster, pool_mode=mode, pool_size=10, general=client_tls) for mode in modes
-    }
+    configs = {mode: proxy_config(cluster, pool_mode=mode, pool_size=10, general=client_tls) for mode in modes}
     with ProxyThread(configs["transaction"]) as transaction, ProxyThread(configs["session"]) as session:
         yield {"transaction": transaction, "session": session}
 

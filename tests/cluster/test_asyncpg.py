@@ -50,10 +50,13 @@ def test_a_transaction_and_a_savepoint(door: Door) -> None:
         async with connection.transaction():
             await connection.execute("insert into item (name) values ($1)", "kept")
             with pytest.raises(asyncpg.DivisionByZeroError):
-                async with connection.transaction():
-                    await connection.execute("insert into item (name) values ($1)", "lost")
-                    await connection.execute("select 1/0")
+                await fail_in_savepoint(connection)
         assert [row["name"] for row in await connection.fetch("select name from item")] == ["kept"]
+
+    async def fail_in_savepoint(connection: asyncpg.Connection) -> None:
+        async with connection.transaction():
+            await connection.execute("insert into item (name) values ($1)", "lost")
+            await connection.execute("select 1/0")
 
     run(door, scenario)
 

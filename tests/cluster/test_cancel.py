@@ -9,7 +9,7 @@ import psycopg
 import pytest
 import trio
 from support import client as pg
-from support.proxy import APP_PASSWORD, APP_USER, RunningProxy, proxy_config, running_proxy
+from support.proxy import proxy_config, running_proxy
 from support.relay import running_relay
 
 from pgcat_trio.wire import encode
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
 RACES = 500
 CANCELED = "57014"
-
-
-async def connect(proxy: RunningProxy, cluster: EmbeddedCluster) -> pg.Client:
-    return await pg.Client.connect(proxy.host, proxy.port, APP_USER, APP_PASSWORD, cluster.database)
 
 
 async def race(client: pg.Client, chance: random.Random) -> pg.Reply:
@@ -55,24 +51,27 @@ def test_cancel_safe_ends_the_query_and_keeps_the_session(door: Door) -> None:
 
 @pytest.mark.trio
 async def test_a_client_that_waits_for_a_backend_can_be_cancelled(cluster: EmbeddedCluster) -> None:
-    async with running_proxy(proxy_config(cluster, pool_size=1)) as proxy:
-        async with await connect(proxy, cluster) as holder, await connect(proxy, cluster) as waiter:
-            await holder.query("begin")
-            await waiter.send(encode.query("select 1"))
-            [pool, *_] = proxy.supervisor.directory.pools()
-            while not pool.owner.waiters:  # type: ignore[attr-defined]  # noqa: ASYNC110
-                await trio.sleep(0.001)
-            await waiter.cancel()
-            reply = await waiter.reply()
-            assert (reply.kinds, reply.errors[0].sqlstate, reply.status) == ("EZ", CANCELED, "I")
-            assert await holder.query("select 1") == [["1"]]
-            await holder.query("commit")
-            assert await waiter.query("select 1") == [["1"]]
+    async with (
+        running_proxy(proxy_config(cluster, pool_size=1)) as proxy,
+        await pg.connect(proxy) as holder,
+        await pg.connect(proxy) as waiter,
+    ):
+        await holder.query("begin")
+        await waiter.send(encode.query("select 1"))
+        [pool, *_] = proxy.supervisor.directory.pools()
+        while not pool.owner.waiters:  # type: ignore[attr-defined]  # noqa: ASYNC110
+            await trio.sleep(0.001)
+        await waiter.cancel()
+        reply = await waiter.reply()
+        assert (reply.kinds, reply.errors[0].sqlstate, reply.status) == ("EZ", CANCELED, "I")
+        assert await holder.query("select 1") == [["1"]]
+        await holder.query("commit")
+        assert await waiter.query("select 1") == [["1"]]
 
 
 @pytest.mark.trio
 async def test_a_wrong_key_cancels_nothing(cluster: EmbeddedCluster) -> None:
-    async with running_proxy(proxy_config(cluster)) as proxy, await connect(proxy, cluster) as client:
+    async with running_proxy(proxy_config(cluster)) as proxy, await pg.connect(proxy) as client:
         await client.send(encode.query("select pg_sleep(0.3), 'done'"))
         client.key = bytes(len(client.key))
         await client.cancel()
@@ -83,12 +82,15 @@ async def test_a_wrong_key_cancels_nothing(cluster: EmbeddedCluster) -> None:
 
 @pytest.mark.trio
 async def test_cancelling_an_idle_session_does_nothing(cluster: EmbeddedCluster) -> None:
-    async with running_proxy(proxy_config(cluster, pool_size=1)) as proxy:
-        async with await connect(proxy, cluster) as client, await connect(proxy, cluster) as other:
-            for _ in range(20):
-                await client.query("select 1")
-                await client.cancel()
-                assert await other.query("select pg_sleep(0.002), 1") == [["", "1"]]
+    async with (
+        running_proxy(proxy_config(cluster, pool_size=1)) as proxy,
+        await pg.connect(proxy) as client,
+        await pg.connect(proxy) as other,
+    ):
+        for _ in range(20):
+            await client.query("select 1")
+            await client.cancel()
+            assert await other.query("select pg_sleep(0.002), 1") == [["", "1"]]
 
 
 @pytest.mark.slow
@@ -101,7 +103,7 @@ async def test_races_against_the_end_of_the_query_hit_nobody_else(cluster: Embed
 
         async def victim(seed: int) -> None:
             chance = random.Random(seed)
-            async with await connect(proxy, cluster) as client:
+            async with await pg.connect(proxy) as client:
                 for _ in range(RACES // 2):
                     reply = await race(client, chance)
                     assert all(error.sqlstate == CANCELED for error in reply.errors)
@@ -110,7 +112,7 @@ async def test_races_against_the_end_of_the_query_hit_nobody_else(cluster: Embed
                     assert await client.query("select 'next'") == [["next"]]
 
         async def bystander(number: int) -> None:
-            async with await connect(proxy, cluster) as client:
+            async with await pg.connect(proxy) as client:
                 while True:
                     assert await client.query(f"select pg_sleep(0.001), {number}") == [["", str(number)]]
 
@@ -137,7 +139,7 @@ async def test_a_cancel_that_is_over_does_not_reach_the_next_query_of_its_own_se
     """libpq's contract: when the connection that carried the request is closed, the server has taken notice."""
     async with running_relay(cluster.primary.host, cluster.primary.port, cancel_delay_s=0.3) as relay:
         config = proxy_config(cluster, pool_mode=pool_mode).replace(f" {cluster.primary.port},", f" {relay.port},")
-        async with running_proxy(config) as proxy, await connect(proxy, cluster) as client:
+        async with running_proxy(config) as proxy, await pg.connect(proxy) as client:
             await client.query("begin")
             async with trio.open_nursery() as nursery:
                 await client.send(encode.query("select pg_sleep(0.1), 'over before the request is there'"))
@@ -150,9 +152,13 @@ async def test_a_cancel_that_is_over_does_not_reach_the_next_query_of_its_own_se
 async def test_a_backend_with_a_cancel_on_its_way_serves_nobody_else(cluster: EmbeddedCluster) -> None:
     async with running_relay(cluster.primary.host, cluster.primary.port, cancel_delay_s=0.3) as relay:
         config = proxy_config(cluster, pool_size=1).replace(f" {cluster.primary.port},", f" {relay.port},")
-        async with running_proxy(config) as proxy, await connect(proxy, cluster) as one:
-            async with await connect(proxy, cluster) as two, trio.open_nursery() as nursery:
-                await one.send(encode.query("select pg_sleep(0.1), 'over before the request is there'"))
-                nursery.start_soon(one.cancel)
-                (await one.reply()).rows_or_raise()
-                assert await two.query("select pg_sleep(0.5), 'two'") == [["", "two"]]
+        async with (
+            running_proxy(config) as proxy,
+            await pg.connect(proxy) as one,
+            await pg.connect(proxy) as two,
+            trio.open_nursery() as nursery,
+        ):
+            await one.send(encode.query("select pg_sleep(0.1), 'over before the request is there'"))
+            nursery.start_soon(one.cancel)
+            (await one.reply()).rows_or_raise()
+            assert await two.query("select pg_sleep(0.5), 'two'") == [["", "two"]]

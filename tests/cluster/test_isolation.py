@@ -6,42 +6,46 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
-from support.proxy import APP_PASSWORD, APP_USER, RunningProxy, proxy_config, running_proxy
+from support.proxy import RunningProxy, proxy_config, running_proxy
 from support.tenant import SCHEMA, Tenant
 
 if TYPE_CHECKING:
+    from support.certificates import Authority
+
     from pgcat_trio.embedded import EmbeddedCluster
 
-SECONDS: Final = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "8"))
+SECONDS: Final = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "6"))
 TENANTS: Final = 200
 BACKENDS: Final = 5
 SETTLE_S: Final = 10.0
 
-GENERAL: Final = "connect_timeout = 30000\nidle_client_in_transaction_timeout = 5000\nclient_write_timeout = 1000"
-FROZEN_S: Final = 7
+GENERAL: Final = "connect_timeout = 30000\nidle_client_in_transaction_timeout = 2000\nclient_write_timeout = 1000"
+FROZEN_SHARE: Final = 0.05
+FROZEN_S: Final = 3.5
 
 
 @pytest.mark.slow
 @pytest.mark.trio
-@pytest.mark.parametrize(
-    ("splitting", "frozen_share"), [(False, 0), (False, 0.05), (True, 0)], ids=["leaving", "freezing", "splitting"]
-)
-async def test_isolation(cluster: EmbeddedCluster, splitting: bool, frozen_share: float) -> None:
+@pytest.mark.parametrize("variant", ["leaving", "freezing", "splitting", "tls"])
+async def test_isolation(cluster: EmbeddedCluster, authority: Authority, client_tls: str, variant: str) -> None:
     await cluster.psql(SCHEMA)
     await cluster.wait_caught_up()
-    config = proxy_config(cluster, pool_size=BACKENDS, splitting=splitting, general=GENERAL)
-    login = {"user": APP_USER, "password": APP_PASSWORD, "database": cluster.database}
+    general = f"{GENERAL}\n{client_tls}" if variant == "tls" else GENERAL
+    config = proxy_config(cluster, pool_size=BACKENDS, splitting=variant == "splitting", general=general)
+    tls = ssl.create_default_context(cafile=str(authority.certificate)) if variant == "tls" else None
+    frozen = TENANTS * FROZEN_SHARE if variant == "freezing" else 0
     async with running_proxy(config) as proxy:
         tenants = []
         for number in range(TENANTS):
-            freezes_s = FROZEN_S if number < TENANTS * frozen_share else 0
-            tenants.append(Tenant(number, proxy, login, freezes_s=freezes_s))
-            tenants[-1].exact = not splitting
+            freezes_s = FROZEN_S if number < frozen else 0
+            tenants.append(Tenant(number, proxy, tls=tls, freezes_s=freezes_s))
+            tenants[-1].exact = variant != "splitting"
         async with trio.open_nursery() as nursery:
             for tenant in tenants:
                 nursery.start_soon(tenant.live, SECONDS)
@@ -72,8 +76,8 @@ async def check_ledger(tenants: list[Tenant], cluster: EmbeddedCluster) -> None:
     """Each committed row is there exactly once, and no transaction holds rows of two tenants."""
     rows = defaultdict[int, list[int]](list)
     for line in (await cluster.psql("select tenant, serial from ledger")).splitlines():
-        tenant, serial = map(int, line.split("|"))
-        rows[tenant].append(serial)
+        number, serial = map(int, line.split("|"))
+        rows[number].append(serial)
     for tenant in tenants:
         tenant.check_rows(rows[tenant.number], exact=True)
     shared = "select count(*) from (select from ledger group by xmin::text having count(distinct tenant) > 1) as shared"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psycopg
@@ -55,9 +55,10 @@ def test_a_wrong_password_an_unknown_user_and_an_unknown_database_look_alike(clu
 
 
 def test_md5_refuses_a_wrong_password(cluster: EmbeddedCluster) -> None:
-    with ProxyThread(proxy_config(cluster, pool_size=2, auth_type="md5")) as proxy:
-        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
-            psycopg.connect(proxy.dsn(password="wrong"))
+    config = proxy_config(cluster, pool_size=2, auth_type="md5")
+    refused = pytest.raises(psycopg.OperationalError, match="password authentication failed")
+    with ProxyThread(config) as proxy, refused:
+        psycopg.connect(proxy.dsn(password="wrong"))
 
 
 @pytest.mark.parametrize("password", ["with spaces  and 'quotes'", "pässwörd", "☃", "a" * 500])
@@ -79,7 +80,11 @@ def tls_proxy(cluster_thread: object, client_tls: str) -> Iterator[ProxyThread]:
 
 
 def test_channel_binding_is_offered_on_tls(tls_proxy: ProxyThread, authority: Authority) -> None:
-    how = {"sslmode": "verify-full", "sslrootcert": str(authority.certificate), "channel_binding": "require"}
+    how: dict[str, Any] = {
+        "sslmode": "verify-full",
+        "sslrootcert": str(authority.certificate),
+        "channel_binding": "require",
+    }
     with psycopg.connect(tls_proxy.dsn(), **how) as connection:
         assert connection.execute("select 1").fetchone() == (1,)
 
@@ -91,11 +96,11 @@ def test_channel_binding_cannot_be_had_without_tls(tls_proxy: ProxyThread) -> No
 
 @pytest.mark.parametrize("kind", ["rsa", "ec", "ed25519"])
 def test_certificates_of_each_kind(cluster: EmbeddedCluster, tmp_path: Path, kind: KeyKind) -> None:
-    """What signs a certificate decides the hash of the channel binding; Ed25519 has none, so libpq cannot bind to it."""
+    """What signs a certificate decides the hash of the channel binding; Ed25519 has none: libpq cannot bind to it."""
     authority = Authority(tmp_path, kind=kind)
     pair = authority.issue(kind=kind, hosts=("127.0.0.1",))
     general = f'tls_certificate = "{pair.certificate}"\ntls_private_key = "{pair.private_key}"'
-    how = {"sslmode": "verify-full", "sslrootcert": str(authority.certificate)}
+    how: dict[str, Any] = {"sslmode": "verify-full", "sslrootcert": str(authority.certificate)}
     with ProxyThread(proxy_config(cluster, pool_size=2, general=general)) as proxy:
         with psycopg.connect(proxy.dsn(), **how) as connection:
             assert connection.execute("select 1").fetchone() == (1,)
@@ -114,7 +119,11 @@ def test_scram_plus_is_demanded_where_it_is_configured(cluster: EmbeddedCluster,
 
 
 def test_direct_tls(tls_proxy: ProxyThread, authority: Authority) -> None:
-    how = {"sslmode": "verify-full", "sslrootcert": str(authority.certificate), "sslnegotiation": "direct"}
+    how: dict[str, Any] = {
+        "sslmode": "verify-full",
+        "sslrootcert": str(authority.certificate),
+        "sslnegotiation": "direct",
+    }
     with psycopg.connect(tls_proxy.dsn(), **how) as connection:
         assert connection.pgconn.ssl_in_use
         assert connection.execute("select 1").fetchone() == (1,)
@@ -125,7 +134,7 @@ def test_a_certificate_for_another_name_is_refused_by_the_client(cluster: Embedd
     pair = authority.issue(hosts=("elsewhere.example",))
     general = f'tls_certificate = "{pair.certificate}"\ntls_private_key = "{pair.private_key}"'
     with ProxyThread(proxy_config(cluster, pool_size=2, general=general)) as proxy:
-        root = {"sslrootcert": str(authority.certificate)}
+        root: dict[str, Any] = {"sslrootcert": str(authority.certificate)}
         with pytest.raises(psycopg.OperationalError, match="does not match host name"):
             psycopg.connect(proxy.dsn(), sslmode="verify-full", **root)
         psycopg.connect(proxy.dsn(), sslmode="verify-ca", **root).close()
@@ -173,15 +182,15 @@ def test_old_tls_is_refused(tls_proxy: ProxyThread) -> None:
 def test_max_client_conn(cluster: EmbeddedCluster) -> None:
     config = proxy_config(cluster, pool_size=2, general="max_client_conn = 2")
     with ProxyThread(config) as proxy:
-        with psycopg.connect(proxy.dsn()), psycopg.connect(proxy.dsn()):
-            with pytest.raises(psycopg.OperationalError, match="no more connections allowed"):
-                psycopg.connect(proxy.dsn())
+        refused = pytest.raises(psycopg.OperationalError, match="no more connections allowed")
+        with psycopg.connect(proxy.dsn()), psycopg.connect(proxy.dsn()), refused:
+            psycopg.connect(proxy.dsn())
         psycopg.connect(proxy.dsn()).close()
 
 
 @pytest.mark.parametrize("version", ["3.0", "3.2", "latest"])
 def test_protocol_versions(tls_proxy: ProxyThread, version: str) -> None:
-    how = {"min_protocol_version": version, "max_protocol_version": version, "sslmode": "disable"}
+    how: dict[str, Any] = {"min_protocol_version": version, "max_protocol_version": version, "sslmode": "disable"}
     with psycopg.connect(tls_proxy.dsn(), autocommit=True, **how) as connection:
         connection.pgconn.send_query(b"select pg_sleep(30)")
         while connection.pgconn.is_busy():

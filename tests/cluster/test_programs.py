@@ -95,7 +95,9 @@ def test_ctrl_c_in_psql_cancels_the_query_and_nothing_else(
         assert psql.stdin is not None
         psql.stdin.write("select pg_sleep(30);\n")
         psql.stdin.flush()
-        sleeping = "select exists (select from pg_stat_activity where query like 'select pg_sleep(30)%')"
+        sleeping = (
+            "select exists (select from pg_stat_activity where query like 'select pg_sleep(30)%' and state = 'active')"
+        )
         cluster_call(cluster.primary.wait_for, sleeping, 10)
         psql.send_signal(signal.SIGINT)
         output, _ = psql.communicate(timeout=10)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 import trio
 from support import client as pg
-from support.proxy import APP_PASSWORD, APP_USER, RunningProxy, proxy_config, running_proxy
+from support.proxy import RunningProxy, proxy_config, running_proxy
 
 from pgcat_trio.wire import encode
 
@@ -35,14 +35,10 @@ async def proxy(request: pytest.FixtureRequest, cluster: EmbeddedCluster, schema
 @pytest.fixture
 async def client(proxy: RunningProxy, cluster: EmbeddedCluster) -> AsyncIterator[pg.Client]:
     with trio.fail_after(PATIENCE_S):
-        async with await connect(proxy, cluster) as client:
+        async with await pg.connect(proxy) as client:
             yield client
             # Whatever a test did, the session is in order at its end.
             assert await client.query("select 'in order'") == [["in order"]]
-
-
-async def connect(proxy: RunningProxy, cluster: EmbeddedCluster, **settings: str) -> pg.Client:
-    return await pg.Client.connect(proxy.host, proxy.port, APP_USER, APP_PASSWORD, cluster.database, **settings)
 
 
 # -- size ----------------------------------------------------------------------------------------------------------
@@ -178,7 +174,7 @@ async def test_requests_that_dribble_in(client: pg.Client, piece: int) -> None:
     request = pg.extended("select $1::int + 1", "41") + encode.SYNC + encode.query("select 'simple'")
     for start in range(0, len(request), piece):
         await client.send(request[start : start + piece])
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
     assert (await client.reply()).rows == [["42"]]
     assert (await client.reply()).rows == [["simple"]]
 
@@ -273,7 +269,7 @@ async def test_a_parameter_change_is_reported_once_and_follows_the_client(
     reply = await client.ask(encode.query("set timezone to 'Asia/Kathmandu'"))
     assert reply.kinds.count("S") == 1
     assert client.parameters["TimeZone"] == "Asia/Kathmandu"
-    async with await connect(proxy, cluster) as other:
+    async with await pg.connect(proxy) as other:
         assert await other.query("show timezone") == [["UTC"]]
         reply = await client.ask(encode.query("show timezone"))
         # The backend may have had to be told; the client knows already.
@@ -283,10 +279,12 @@ async def test_a_parameter_change_is_reported_once_and_follows_the_client(
 @pytest.mark.trio
 async def test_each_clients_encoding_is_its_own(proxy: RunningProxy, cluster: EmbeddedCluster) -> None:
     """Bytes pass as they are; which encoding they are in follows the client from backend to backend."""
-    async with await connect(proxy, cluster, client_encoding="latin1") as latin, await connect(proxy, cluster) as utf8:
+    async with await pg.connect(proxy, client_encoding="latin1") as latin, await pg.connect(proxy) as utf8:
         assert latin.parameters["client_encoding"] == "LATIN1"
         for _ in range(3):
-            reply = await latin.ask(encode.message(b"Q", b"select '\xe9'::text, length('\xe9'), octet_length('\xe9')\0"))
+            reply = await latin.ask(
+                encode.message(b"Q", b"select '\xe9'::text, length('\xe9'), octet_length('\xe9')\0")
+            )
             [body] = [body for kind, body in reply.messages if kind == pg.ROW]
             assert body == b"\x00\x03" + b"\x00\x00\x00\x01\xe9" + b"\x00\x00\x00\x011" + b"\x00\x00\x00\x012"
             assert await utf8.query("select '\u00e9'") == [["\u00e9"]]
@@ -294,7 +292,7 @@ async def test_each_clients_encoding_is_its_own(proxy: RunningProxy, cluster: Em
 
 @pytest.mark.trio
 async def test_an_error_text_in_the_clients_encoding_passes(proxy: RunningProxy, cluster: EmbeddedCluster) -> None:
-    async with await connect(proxy, cluster, client_encoding="latin1") as latin:
+    async with await pg.connect(proxy, client_encoding="latin1") as latin:
         reply = await latin.ask(encode.message(b"Q", b'select "\xe9"\0'))
         assert any(kind == pg.ERROR and b'"\xe9"' in body for kind, body in reply.messages)
         assert (await latin.query("select 1")) == [["1"]]

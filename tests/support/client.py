@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import attrs
 import trio
@@ -13,8 +13,13 @@ import trio
 from pgcat_trio.wire import codes, encode, messages
 from pgcat_trio.wire.scram import ScramClient, md5_password
 
+from .proxy import APP_PASSWORD, APP_USER
+
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterable
+
+    from .proxy import RunningProxy
 
 Row = list[str | None]
 Message = tuple[int, bytes]
@@ -64,10 +69,11 @@ class Reply:
 
 
 class Client:
-    """A connection that has logged in. Plain TCP; methods are for one task at a time, except `cancel`."""
+    """A connection that has logged in. Methods are for one task at a time, except `cancel`."""
 
     def __init__(self, stream: trio.SocketStream, address: tuple[str, int]) -> None:
-        self.stream = stream
+        self.stream: trio.abc.Stream = stream
+        self.socket = stream.socket
         self.address = address
         self.parameters: dict[str, str] = {}
         self.pid = 0
@@ -76,10 +82,24 @@ class Client:
         self._buffer = bytearray()
 
     @classmethod
-    async def connect(cls, host: str, port: int, user: str, password: str, database: str, **settings: str) -> Self:
+    async def connect(
+        cls,
+        host: str,
+        port: int,
+        user: str,
+        password: str,
+        database: str,
+        tls: ssl.SSLContext | None = None,
+        **settings: str,
+    ) -> Self:
         """Dial and log in; ``settings`` go into the startup packet. Raises `PostgresError`, `Disconnected`, OSError."""
         client = cls(await trio.open_tcp_stream(host, port), (host, port))
         try:
+            if tls is not None:
+                await client.send(encode.SSL_REQUEST)
+                if await client.stream.receive_some(1) != b"S":
+                    raise Disconnected("TLS was declined")
+                client.stream = trio.SSLStream(client.stream, tls, server_hostname=host, https_compatible=True)
             await client.log_in(user, password, {"database": database, **settings})
         except BaseException:
             client.leave()
@@ -185,9 +205,9 @@ class Client:
 
     def leave(self, *, reset: bool = False) -> None:
         """Close without a word; with ``reset`` the peer sees a connection reset rather than its end."""
-        if reset and self.stream.socket.fileno() >= 0:
-            self.stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.stream.socket.close()
+        if reset and self.socket.fileno() >= 0:
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -208,6 +228,12 @@ class Client:
             if not data:
                 raise Disconnected("end of stream")
             self._buffer += data
+
+
+async def connect(proxy: RunningProxy, tls: ssl.SSLContext | None = None, **settings: str) -> Client:
+    """Log in to a proxy's first pool as `proxy.APP_USER`."""
+    database = next(iter(proxy.supervisor.config.pools))
+    return await Client.connect(proxy.host, proxy.port, APP_USER, APP_PASSWORD, database, tls, **settings)
 
 
 # -- messages a proxy never makes itself ---------------------------------------------------------------------------
@@ -260,8 +286,3 @@ def row_values(body: bytes) -> Row:
         values.append(None if length < 0 else body[position : position + length].decode("utf-8", "surrogateescape"))
         position += max(0, length)
     return values
-
-
-def connect_kwargs(dsn: Any) -> dict[str, Any]:
-    """What `Client.connect` takes, of an object with host, port, user, password and database."""
-    return {name: getattr(dsn, name) for name in ("host", "port", "user", "password", "database")}

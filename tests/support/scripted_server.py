@@ -278,7 +278,7 @@ class ScriptedBackend:
             elif kind == codes.QUERY:
                 await self._attempt(self._simple(body[:-1].decode()))
                 await self._ready()
-            elif kind != codes.FLUSH:
+            elif kind not in (codes.FLUSH, codes.COPY_DATA, codes.COPY_DONE, codes.COPY_FAIL):
                 skipping = not await self._attempt(self._extended(kind, body))
 
     async def _attempt(self, work: Awaitable[None]) -> bool:
@@ -372,7 +372,12 @@ class ScriptedBackend:
     async def _rows(self, values: list[str], described: bool) -> None:
         if described:
             await self.send(encode.row_description([("column", 25)]))
-        await self.send(b"".join(encode.data_row([value]) for value in values))
+        for start in range(0, len(values), 1000):
+            rows = b"".join(encode.data_row([value]) for value in values[start : start + 1000])
+            # A cancelled statement ends between two messages.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + 60):
+                await self.send(rows)
+            await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _set(self, statement: str) -> None:
         if match := _SET.match(statement):

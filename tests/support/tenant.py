@@ -16,7 +16,8 @@ from pgcat_trio.wire import encode
 from . import client as pg
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    import ssl
+    from collections.abc import Awaitable, Callable, Sequence
 
     from .proxy import RunningProxy
 
@@ -38,7 +39,9 @@ _IDENTITY: Final = (
 class Tenant:
     """Tenant ``number`` of a table ``ledger``; ``freezes`` makes it stop dead now and then, with its socket open."""
 
-    def __init__(self, number: int, proxy: RunningProxy, login: Mapping[str, str], *, freezes_s: float = 0) -> None:
+    def __init__(
+        self, number: int, proxy: RunningProxy, *, tls: ssl.SSLContext | None = None, freezes_s: float = 0
+    ) -> None:
         self.number = number
         self.acknowledged: set[int] = set()
         """Serial numbers whose commit the server confirmed."""
@@ -47,8 +50,8 @@ class Tenant:
         self.statements = 0
         self.exact = True
         """Reads see all that was written before (false where they may go to a replica)."""
-        self._address = (proxy.host, proxy.port)
-        self._login = dict(login)
+        self._proxy = proxy
+        self._tls = tls
         self._freezes_s = freezes_s
         self._random = random.Random(number)
         self._serial = 0
@@ -62,7 +65,7 @@ class Tenant:
         settings = {"application_name": self._name, "TimeZone": self._zone, "search_path": self._path}
         while trio.current_time() < end:
             with trio.fail_after(PATIENCE_S):
-                client = await pg.Client.connect(*self._address, **self._login, **settings)
+                client = await pg.connect(self._proxy, self._tls, **settings)
             async with client:
                 alive = True
                 while alive and trio.current_time() < end:
@@ -72,7 +75,7 @@ class Tenant:
                 if alive:
                     await client.close()
 
-    def _actions(self) -> list[Callable[[pg.Client], Awaitable[bool]]]:
+    def _actions(self) -> Sequence[Callable[[pg.Client], Awaitable[bool]]]:
         well = [
             self.read,
             self.write,
@@ -92,8 +95,9 @@ class Tenant:
 
     async def read(self, client: pg.Client) -> bool:
         """Ask for all that is ours."""
-        [row] = await self._ask(client, "(select array_agg(serial) from ledger where tenant = {0})".format(self.number))
-        found = [int(serial) for serial in (row or "{}")[1:-1].split(",") if serial]
+        sql = f"select {_IDENTITY}, (select array_agg(serial) from ledger where tenant = {self.number})"
+        [array] = self._check_identity((await client.query(sql))[0])
+        found = [int(serial) for serial in (array or "{}")[1:-1].split(",") if serial]
         self.check_rows(found, exact=self.exact)
         return True
 
@@ -112,7 +116,7 @@ class Tenant:
         cut = self._random.randrange(len(request))
         for part in (request[:cut], request[cut:]):
             await client.send(part)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         self._check_identity((await client.reply()).rows_or_raise()[0])
         self.acknowledged.add(serial)
         return True
@@ -234,9 +238,6 @@ class Tenant:
     async def _insert(self, client: pg.Client, serial: int, secret: str = "", extra: str = "null") -> list[str | None]:
         sql = f"insert into ledger values ({self.number}, {serial}) returning {_IDENTITY}, {extra}"
         return self._check_identity((await client.query(sql))[0], secret)
-
-    async def _ask(self, client: pg.Client, expression: str) -> list[str | None]:
-        return self._check_identity((await client.query(f"select {_IDENTITY}, {expression}"))[0])
 
     def _check_identity(self, row: pg.Row, secret: str = "") -> list[str | None]:
         self.statements += 1

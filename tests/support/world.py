@@ -96,6 +96,7 @@ class World:
     cancel_keys: CancelKeys = attrs.field(factory=CancelKeys)
     clusters: dict[tuple[str, str], Cluster] = attrs.field(factory=dict)
     connections: list[Connection] = attrs.field(factory=list)
+    clients: list[Client] = attrs.field(factory=list)
     bans: dict[str, Server] = attrs.field(factory=dict)
 
     # -- what sessions see -----------------------------------------------------------------------------------------
@@ -193,7 +194,9 @@ class World:
         connection = Connection(self, transport)  # type: ignore[arg-type]
         self.connections.append(connection)
         self.nursery.start_soon(self._serve, connection)
-        return Client(self, stream, connection)
+        client = Client(self, stream, connection)
+        self.clients.append(client)
+        return client
 
     async def connect(self, **startup: str) -> Client:
         """A client that has logged in and read all that was said to it."""
@@ -324,7 +327,12 @@ async def open_world(
                 world = World(config, known, nursery, pools, poller, by, account, ssl_mode, ssl_context)
                 world.build()
                 nursery.start_soon(world.sweep)
-                yield world
+                try:
+                    yield world
+                finally:
+                    for client in world.clients:
+                        with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
+                            await client.leave()
                 for connection in world.connections:
                     connection.handshake.transport.close()
                 for cluster in world.clusters.values():
@@ -371,3 +379,21 @@ def fields_of(message: bytes) -> dict[str, str]:
     """The fields of an ErrorResponse that ``message`` begins with."""
     assert message[:1] == b"E", message
     return messages.error_fields(message[5 : 1 + int.from_bytes(message[1:5])])
+
+
+def shape(said: bytes) -> str:
+    """A conversation in short: the letters of its messages, Z with its status, E with severity's first and SQLSTATE.
+
+    What is left of a message that ends too early is shown as ``...``.
+    """
+    words = []
+    while len(said) >= 5 and len(said) >= (size := 1 + int.from_bytes(said[1:5])):
+        word = chr(said[0])
+        if word == "Z":
+            word += chr(said[5])
+        elif word == "E":
+            fields = messages.error_fields(said[5:size])
+            word += f"({fields['S'].lower()} {fields['C']})"
+        words.append(word)
+        said = said[size:]
+    return " ".join([*words, "..."] if said else words)

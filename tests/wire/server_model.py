@@ -49,6 +49,7 @@ class ServerModel:
         self.copying = b""  # by which message, if it reads copy data
         self.skipping = False  # until the next Sync
         self.unsynced = False  # extended-protocol messages were carried out, and their end is still to come
+        self.poisoned = False  # a Query came among extended-protocol messages: see `replies.MIXED`
         self.dead = False
 
     @property
@@ -74,6 +75,7 @@ class ServerModel:
             self.replies.append(READY)
         elif kind in b"QE" and not self.skipping:
             self.copying = kind
+            self.poisoned |= self.unsynced and kind == b"Q"
             self.unsynced = kind == b"E"
             outcome = body.partition(b"\x00")[0].decode()
             if outcome in ("copy", "refuse"):
@@ -81,6 +83,7 @@ class ServerModel:
             if outcome != "copy":
                 self._end(COMPLETE if outcome == "ok" else ERROR)
         elif kind == b"F" and not self.skipping:
+            self.poisoned |= self.unsynced
             self.unsynced = False
             self.replies += [COMPLETE, READY]
 

@@ -6,7 +6,7 @@ The law: the book may say that nothing is owed only when nothing is, or the next
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scripts import IN_DOUBT, REQUESTS
 from server_model import (
@@ -57,6 +57,7 @@ class Book:
         if self.upstream.quiet and not self.upstream.expected.in_doubt and not self.server.dead:
             assert self.delivered == len(self.server.replies), "replies are on their way, and nobody expects them"
             assert self.server.at_rest, "the server waits for something, and nobody knows"
+            assert not self.server.poisoned, "the next client would get an error for what this one did"
 
 
 PIECES = [
@@ -79,6 +80,7 @@ PIECES = [
 @example([([execute("refuse"), SYNC, DATA, COPY_DONE, SYNC], 3)])
 @example([([query("copy")], 1), ([BAD_DATA, execute("ok"), SYNC], 2)])
 @example([([query("copy"), query("ok")], 1), ([BAD_DATA], 2)])
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.integers(0, 6)), max_size=8))
 def test_nothing_a_client_does_settles_the_book_too_early(steps: list[tuple[list[bytes], int]]) -> None:
     book = Book()
@@ -88,6 +90,7 @@ def test_nothing_a_client_does_settles_the_book_too_early(steps: list[tuple[list
     book.deliver()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=4), st.data())
 def test_well_behaved_clients_settle_the_book(requests: list[list[bytes]], data: st.DataObject) -> None:
     """However the messages are cut into writes and the replies come in between, one COPY at a time."""

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from ...config import diff
 from ...config.model import Role
 from ...errors import ConfigError
 from ...wire import encode
@@ -30,16 +29,14 @@ def reload(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
     """RELOAD: notices for what the operator should know, then the tag; or an error with every problem as its detail."""
     _no_arguments("RELOAD", arguments)
     log.info("admin.reload", client=peer)
-    before = supervisor.config
     try:
-        supervisor.reload()
+        plan = supervisor.reload()
     except ConfigError as error:
         error.detail = error.detail or "\n".join(error.problems)
         error.hint = error.hint or "The configuration in force has not changed."
         raise
-    after = supervisor.config
-    notices = list(after.warnings)
-    notices += [f"{key} has changed, which needs a restart to take effect" for key in diff(before, after).boot_only]
+    notices = list(supervisor.config.warnings)
+    notices += [f"{key} has changed, which needs a restart to take effect" for key in plan.boot_only]
     return b"".join(map(encode.notice_response, notices)) + encode.command_complete("RELOAD")
 
 
