@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from pgcat_trio.embedded import EmbeddedCluster
 
-SECONDS: Final = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "6"))
+SECONDS: Final = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "5"))
 TENANTS: Final = 200
 BACKENDS: Final = 5
 SETTLE_S: Final = 10.0
