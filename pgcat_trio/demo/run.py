@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 from trio_util import periodic
 
+from .._embedded_server import free_port
 from ..config import load_config
 from ..embedded import EmbeddedCluster, EmbeddedError
 from ..observe import log as observe_log
@@ -109,18 +110,16 @@ class Demo:
     async def _run_proxy(self, cluster: EmbeddedCluster) -> None:
         credentials = Credentials()
         await prepare(cluster, credentials)
-        path = cluster.directory / "pgcat.toml"
-        _write_private(path, config_text(cluster, credentials, port=0))
+        path, port = cluster.directory / "pgcat.toml", free_port()
+        text = config_text(cluster, credentials, port)
+        _write_private(path, text)
         supervisor = Supervisor(load_config(path))
         tally = Tally([server.port for server in cluster.servers])
         view = View(cluster, supervisor, tally)
         with path.with_name(LOG_NAME).open("w", encoding="utf-8") as log_file:
             observe_log.configure(file=log_file, observer=view.observe)
             async with trio.open_nursery() as proxy:
-                ((_, port),) = await proxy.start(supervisor.run)
-                # With the port that is bound: so it can be copied, and RELOAD finds nothing changed.
-                text = config_text(cluster, credentials, port)
-                _write_private(path, text)
+                await proxy.start(supervisor.run)
                 dsn = _dsn(USER, credentials.password, port, cluster.database)
                 admin_dsn = _dsn(ADMIN, credentials.admin_password, port, "pgcat")
                 self._introduce(cluster, path, text, dsn, admin_dsn)

@@ -45,7 +45,7 @@ async def prepare(cluster: EmbeddedCluster, credentials: Credentials) -> None:
 
 
 def config_text(cluster: EmbeddedCluster, credentials: Credentials, port: int) -> str:
-    """The proxy's configuration for this cluster, as TOML. Port 0: any free port."""
+    """The proxy's configuration for this cluster, as TOML."""
     servers = tomlkit.item([[server.host, server.port, server.role] for server in cluster.servers])
     document = {
         "general": {

@@ -243,6 +243,8 @@ class StreamTransport(Transport):
             return bytes(await self.stream.receive_some(max_bytes))
         except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
             self.fault = _reason(problem)
+            # A broken TLS stream says so at once, for ever: without this a reader could keep everybody else waiting.
+            await trio.lowlevel.checkpoint()
             return b""
 
     def close(self) -> None:

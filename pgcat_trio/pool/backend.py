@@ -84,6 +84,7 @@ class Backend:
             and not (self.cancelling or self.sending or self.retired)
             and self.broken is None
             and not self.upstream.expected.in_doubt
+            and self.upstream.last_error is None
             and self.upstream.quiet
         )
 
@@ -91,7 +92,14 @@ class Backend:
     def lost(self) -> bool:
         """True if nothing can make it fit for another user."""
         upstream = self.upstream
-        return bool(self.broken or self.retired or self.sending or upstream.streaming or upstream.expected.in_doubt)
+        return bool(
+            self.broken
+            or self.retired
+            or self.sending
+            or upstream.streaming
+            or upstream.expected.in_doubt
+            or self.last_words() is not None
+        )
 
     @property
     def blemish(self) -> str:
@@ -103,6 +111,7 @@ class Backend:
             "retired": self.retired,
             "unfinished message": self.sending or not upstream.between_messages,
             "replication": upstream.streaming,
+            "server is going away": self.last_words() is not None,
             "replies in doubt": upstream.expected.in_doubt,
             "copy": upstream.expected.copy_in,
             "query running": not upstream.expected.settled,

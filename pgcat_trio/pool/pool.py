@@ -197,7 +197,11 @@ class Pool:
             else:
                 self.close(backend, "server_lifetime reached")
         elif backend.lost:
+            abandoned = backend.broken is None and bool(backend.upstream.expected.queue)
             self.close(backend, backend.blemish)
+            if abandoned:
+                # A server at work notices that nobody is there only when it has something to say.
+                self.cancel_soon(backend)
         elif backend.cancelling:
             backend.quarantined = True
         else:

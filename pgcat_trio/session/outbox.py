@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
 
+_FULL_BYTES: Final = 64 * 1024
+"""One receive's worth, as `downstream.LARGE_BYTES`: what more than this waits, its cause should wait, too."""
+
 
 class Outbox:
     """The one writer to a client. ``write`` never waits; what could not be sent waits for `flush`."""
 
-    __slots__ = ("_backlog", "_transport", "intact", "stalled_since")
+    __slots__ = ("_backlog", "_in_flight_bytes", "_transport", "intact", "stalled_since")
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._backlog = b""
+        self._in_flight_bytes = 0
         self.intact = True
         """False once a send broke or was cut short: what the client has seen ends in the middle of a message."""
         self.stalled_since = math.inf
@@ -28,6 +32,16 @@ class Outbox:
     def empty(self) -> bool:
         """True when all that was written is with the client's kernel."""
         return not self._backlog and self.stalled_since == math.inf
+
+    @property
+    def pending_bytes(self) -> int:
+        """How much the client has yet to take."""
+        return len(self._backlog) + self._in_flight_bytes
+
+    @property
+    def full(self) -> bool:
+        """True when a client that does not read should not be listened to, either."""
+        return self.pending_bytes >= _FULL_BYTES
 
     def write(self, data: bytes) -> bool:
         """Send, or keep for `flush`: True if nothing is left. Raises `trio.BrokenResourceError`."""
@@ -49,7 +63,9 @@ class Outbox:
         while self._backlog:
             data, self._backlog = self._backlog, b""
             self.stalled_since = trio.current_time()
+            self._in_flight_bytes = len(data)
             self.intact = False
             await self._transport.send(data)
             self.intact = True
+            self._in_flight_bytes = 0
             self.stalled_since = math.inf

@@ -158,6 +158,8 @@ class Relay:
     @property
     def stalled(self) -> bool:
         """True when nothing more can be taken from the client before something else has happened."""
+        if self.backend is None and self.outbox.full:
+            return True  # answers of our own: a server would stop reading, too
         return self.downstream.terminated or (self.waits and self.downstream.full)
 
     @property
@@ -198,7 +200,7 @@ class Relay:
 
     def go_on(self) -> None:
         """What the client had to wait for is there: take up what it has sent in the meantime."""
-        if not self.waits:
+        if not self.waits and self.ended is None:
             self._advance()
         self.ingress_parking.wake()
 
@@ -216,10 +218,12 @@ class Relay:
         backend = self.backend
         if backend is None:
             self._begin(batch)
-        elif self._mode is PoolMode.SESSION or self.downstream.continuation:
+        elif self.downstream.continuation:
             self._send(backend, batch)
             # The server may have answered before the message was complete.
             self.release_if_quiet()
+        elif self._mode is PoolMode.SESSION:
+            self._send_request(backend, batch)
         else:
             route = self._route()
             if self._reroutes and route.role is Role.PRIMARY and not backend.upstream.in_transaction:
@@ -228,10 +232,15 @@ class Relay:
                 return
             if route.effects is not Effect.NONE:
                 backend.effects |= route.effects
-            if backend.upstream.expected.settled:
-                self.since = self.heard_at
-                backend.upstream.last_error = None
-            self._send(backend, batch)
+            self._send_request(backend, batch)
+
+    def _send_request(self, backend: Backend, batch: bytes) -> None:
+        """Send to a backend that is held already. If it was waiting for the client, a new request begins."""
+        if backend.upstream.expected.settled:
+            self.since = self.heard_at
+            self.timed_out = False
+            backend.upstream.last_error = None
+        self._send(backend, batch)
 
     def _begin(self, batch: bytes) -> None:
         """The start of a transaction, as far as the proxy knows: find a backend for it."""

@@ -14,7 +14,7 @@ import trio
 
 from ..errors import IdleInTransaction, ProxyError, ShuttingDown
 from ..wire import codes, encode
-from .relay import CLIENT_LEFT, Relay
+from .relay import Relay
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -94,7 +94,7 @@ class Session(Relay):
     # -- the tasks -------------------------------------------------------------------------------------------------
 
     async def _ingress(self) -> None:
-        while True:
+        while self.ended is None:
             if self.unsent:
                 await self._send_rest()
             elif self.stalled or self.client.watch(self.on_client):
@@ -119,9 +119,12 @@ class Session(Relay):
         self.go_on()
 
     async def _egress(self) -> None:
-        while True:
+        # Once the session has ended, what is still due to the client is the farewell's to send.
+        while self.ended is None:
             try:
-                await self.outbox.flush()
+                if not self.outbox.empty:
+                    await self.outbox.flush()
+                    self.ingress_parking.wake()
                 if self.downstream.terminated:
                     self.settle()
             except Exception as problem:

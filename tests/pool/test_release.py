@@ -473,6 +473,7 @@ async def test_idle_backend_whose_server_leaves_is_forgotten(autojump_clock: Moc
     async with open_world(by="sockets") as world:
         backend = await acquire(world)
         world.pool.release(backend)
+        await world.idle()
         await world.primary.backends[backend.pid].end("terminating connection due to administrator command")
         await world.idle()
         assert world.counts() == (0, 0, 0)
@@ -484,6 +485,7 @@ async def test_idle_backend_that_talks_nonsense_is_closed(autojump_clock: MockCl
     async with open_world(by="sockets") as world:
         backend = await acquire(world)
         world.pool.release(backend)
+        await world.idle()
         await world.primary.backends[backend.pid].send(b"Z\x00\x00\x00\x01")
         await closed(world)
 
@@ -493,6 +495,7 @@ async def test_settings_that_change_while_idle_are_noted(autojump_clock: MockClo
     async with open_world(by="sockets") as world:
         backend = await acquire(world)
         world.pool.release(backend)
+        await world.idle()
         process = world.primary.backends[backend.pid]
         await process.send(encode.notice_response("the configuration changes"))
         await process.send(encode.parameter_status("TimeZone", "Asia/Tokyo"))

@@ -106,7 +106,7 @@ async def test_middle_of_a_large_message(autojump_clock: MockClock, by: By) -> N
         await client.leave()
         await nothing_is_left(world)
         assert all(text in ("SELECT 1", "") for text in world.primary.texts())
-        assert world.primary.dials == 2  # the backend in mid-message cannot be used again
+        assert world.primary.dials == 2 + len(world.primary.cancels)  # the one in mid-message cannot be used again
 
 
 @pytest.mark.trio
@@ -211,6 +211,25 @@ async def test_while_it_is_written_to(autojump_clock: MockClock) -> None:
         assert not client.session.outbox.empty
         await client.leave()
         await nothing_is_left(world)
+
+
+@pytest.mark.trio
+@both_ways
+async def test_query_that_runs_before_half_a_message_is_cancelled_too(autojump_clock: MockClock, by: By) -> None:
+    """The backend cannot be used again; but the server must not go on working for nobody."""
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        half = encode.query("INSERT INTO t VALUES ('" + "x" * 200_000 + "')")[:100_000]
+        await client.send(encode.query("SELECT pg_sleep(100)"))
+        await world.idle()
+        await client.send(half)
+        await world.idle()
+        began = trio.current_time()
+        await client.leave()
+        await nothing_is_left(world)
+        assert trio.current_time() == began
+        assert world.primary.errors == ["canceling statement due to user request"]
+        assert world.primary.connections == 1
 
 
 @pytest.mark.trio

@@ -34,8 +34,8 @@ REPORTED: Final = {
 """What the server says about itself, and the settings whose changes it reports."""
 
 _STATEMENTS: Final = re.compile(r"(?:'(?:[^']|'')*'|[^;'])+")
-_SET: Final = re.compile(r"""SET "?([\w.]+)"? TO\s+(E?)'((?:[^']|'')*)'$""", re.IGNORECASE)
-_RESET: Final = re.compile(r'RESET "?([\w.]+)"?$', re.IGNORECASE)
+_SET: Final = re.compile(r"""SET ([\w."]+) TO\s+(E?)'((?:[^']|'')*)'$""", re.IGNORECASE)
+_RESET: Final = re.compile(r'RESET ([\w."]+)$', re.IGNORECASE)
 _SLEEP: Final = re.compile(r"SELECT pg_sleep\(([\d.]+)\)$", re.IGNORECASE)
 _SERIES: Final = re.compile(r"SELECT generate_series\(1, (\d+)\)$", re.IGNORECASE)
 
@@ -381,7 +381,7 @@ class ScriptedBackend:
 
     async def _set(self, statement: str) -> None:
         if match := _SET.match(statement):
-            name, escaped, value = match[1], match[2], match[3].replace("''", "'")
+            name, escaped, value = match[1].replace('"', ""), match[2], match[3].replace("''", "'")
             value = value.replace("\\\\", "\\") if escaped else value
             if value in self.server.invalid:
                 raise Refusal("22023", f'invalid value for parameter "{name}": "{value}"')
@@ -389,7 +389,8 @@ class ScriptedBackend:
         elif statement in ("RESET ALL", "DISCARD ALL"):
             changes = {name: self._defaults.get(name, "") for name in self.settings}
         elif match := _RESET.match(statement):
-            changes = {match[1]: self._defaults.get(match[1], "")}
+            name = match[1].replace('"', "")
+            changes = {name: self._defaults.get(name, "")}
         else:
             changes = {}
         for name, value in changes.items():

@@ -183,8 +183,9 @@ class Tenant:
         return self._leave(client)
 
     async def leave_in_message(self, client: pg.Client) -> bool:
-        """Half an INSERT, or a whole one that its Sync never follows, must not be carried out."""
-        request = encode.query(f"insert into ledger values ({self.number}, {self._new_serial()})")
+        """Part of an INSERT must not be carried out, be it so large that the server has seen its beginning."""
+        filler = "x" * self._random.choice((0, 0, 200_000))
+        request = encode.query(f"insert into ledger values ({self.number}, {self._new_serial()}) /* {filler} */")
         if self._random.random() < 0.5:
             await client.query("begin")
         await client.send(request[: self._random.randrange(1, len(request))])

@@ -193,8 +193,8 @@ class World:
         transport, stream = self.link(self.poller)
         connection = Connection(self, transport)  # type: ignore[arg-type]
         self.connections.append(connection)
-        self.nursery.start_soon(self._serve, connection)
         client = Client(self, stream, connection)
+        self.nursery.start_soon(self._serve, client)
         self.clients.append(client)
         return client
 
@@ -205,11 +205,12 @@ class World:
         client.welcome = await client.reply()
         return client
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, client: Client) -> None:
         try:
-            await connection.run()
+            with client.scope:
+                await client.connection.run()
         finally:
-            connection.handshake.transport.close()
+            client.connection.handshake.transport.close()
 
     async def sweep(self) -> None:
         """What the supervisor does by the clock."""
@@ -237,8 +238,10 @@ class Client:
     world: World
     stream: trio.abc.Stream
     connection: Connection
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    """Around the proxy's side of it."""
     welcome: bytes = b""
-    _buffer: bytes = b""
+    _buffer: bytearray = attrs.field(factory=bytearray)
 
     async def send(self, *data: bytes) -> None:
         await self.stream.send_all(b"".join(data))
@@ -250,31 +253,41 @@ class Client:
 
     async def message(self) -> bytes:
         """The next message, whole; b"" at the end."""
-        while len(self._buffer) < 5 or len(self._buffer) < 1 + int.from_bytes(self._buffer[1:5]):
+        while (end := self._end_of_message(0)) is None:
             if not await self._receive():
                 return b""
-        size = 1 + int.from_bytes(self._buffer[1:5])
-        found, self._buffer = self._buffer[:size], self._buffer[size:]
-        return found
+        return self._take(end)
 
     async def reply(self, count: int = 1) -> bytes:
         """All bytes up to the ``count``-th ReadyForQuery, that included; what there is if the connection ends."""
-        said = b""
-        while count and (message := await self.message()):
-            said += message
-            count -= message[0] == codes.READY_FOR_QUERY
-        return said
+        position = 0
+        while True:
+            while (end := self._end_of_message(position)) is not None:
+                count -= self._buffer[position] == codes.READY_FOR_QUERY
+                position = end
+                if not count:
+                    return self._take(position)
+            if not await self._receive():
+                return self._take(position)
 
     async def rest(self) -> bytes:
         """All bytes up to the end of the connection."""
         while await self._receive():
             pass
-        said, self._buffer = self._buffer, b""
-        return said
+        return self._take(len(self._buffer))
+
+    def _end_of_message(self, start: int) -> int | None:
+        end = start + 1 + int.from_bytes(self._buffer[start + 1 : start + 5])
+        return end if start + 5 <= len(self._buffer) and end <= len(self._buffer) else None
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
 
     async def _receive(self) -> bool:
         try:
-            data = bytes(await self.stream.receive_some())
+            data = await self.stream.receive_some()
         except trio.BrokenResourceError:  # a reset: what was unread is lost
             data = b""
         self._buffer += data
