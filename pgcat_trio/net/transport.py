@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 RECEIVE_BYTES: Final = 64 * 1024
 
+_LINGER_S: Final = 0.25
+"""How long a peer may take to read our last words: what it was saying at that moment arrives within a round trip."""
+
 # One buffer for all sockets: nothing awaits between reading into it and copying out of it.
 _buffer = bytearray(RECEIVE_BYTES)
 _view = memoryview(_buffer)
@@ -80,7 +83,8 @@ class Transport(ABC):
     async def aclose(self) -> None:
         """Close politely where that means anything; closed in any case afterwards, also after `Cancelled`.
 
-        On TLS this waits for the peer's goodbye: the caller bounds the time.
+        This may wait for the peer to close as well, so that it reads our last words even if it was just talking: the
+        caller bounds the time.
         """
         self.close()
 
@@ -191,6 +195,17 @@ class SocketTransport(Transport):
             return b""
         finally:
             self._receiving = False
+
+    async def aclose(self) -> None:
+        self.unwatch()
+        try:
+            # Closing with bytes unread makes the kernel reset the connection, and what was sent last is lost; and libpq
+            # does not look at it if the end comes at once behind it.
+            with contextlib.suppress(trio.BusyResourceError), trio.move_on_after(_LINGER_S):
+                while await self.receive():
+                    pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         self.unwatch()

@@ -420,6 +420,21 @@ async def test_replica_that_never_answers_costs_time_but_no_error(autojump_clock
 
 
 @pytest.mark.trio
+async def test_each_failed_server_gives_its_waiters_a_fresh_wait(autojump_clock: MockClock) -> None:
+    async with open_world(config_of(pool='load_balancing_mode = "round_robin"', replicas=2)) as world:
+        held = await acquire(world, Role.REPLICA)
+        (other,) = [server for name, server in world.servers.items() if name not in ("primary", held.pool.target.host)]
+        other.hold("dial")
+        waiter = await ask(world, Role.REPLICA)
+        await trio.sleep(1.7)
+        assert not waiter.done.is_set()
+        held.pool.release(held)
+        await waiter.done.wait()
+        assert waiter.backend is held
+        waiter.give_back()
+
+
+@pytest.mark.trio
 async def test_primary_that_never_answers_is_an_error_that_says_so(autojump_clock: MockClock) -> None:
     async with open_world() as world:
         world.primary.hold("dial")

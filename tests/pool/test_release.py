@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from support.scripted_server import Refusal, ScriptedBackend
+from support.certificates import Authority
+from support.scripted_server import Refusal, ScriptedBackend, ScriptedServer
 from support.world import By, bind, config_of, execute, extended, open_world, parse
 
-from pgcat_trio.config.model import Role
+from pgcat_trio.config.model import Role, SslMode
+from pgcat_trio.net.tls import server_facing_context
 from pgcat_trio.pool.exchange import CLEANING
 from pgcat_trio.pool.pool import CANCEL_TIMEOUT_S, CLEANING_TIMEOUT_S
 from pgcat_trio.routing.effects import Effect
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from support.world import World
     from trio.testing import MockClock
 
@@ -502,3 +507,22 @@ async def test_settings_that_change_while_idle_are_noted(autojump_clock: MockClo
         await world.idle()
         assert world.counts() == (1, 1, 0)
         assert backend.parameters["TimeZone"] == backend.settings.values["TimeZone"] == "Asia/Tokyo"
+
+
+@pytest.mark.trio
+async def test_idle_backend_over_tls_whose_server_leaves_is_forgotten(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    pair = authority.issue("primary", hosts=("primary",))
+    server = ScriptedServer(tls=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    assert server.tls is not None
+    server.tls.load_cert_chain(pair.certificate, pair.private_key)
+    context = server_facing_context(SslMode.VERIFY_FULL, str(authority.certificate), None, None)
+    async with open_world(by="sockets", ssl_mode=SslMode.VERIFY_FULL, ssl_context=context, servers=[server]) as world:
+        backend = await acquire(world)
+        assert backend.transport.encrypted
+        world.pool.release(backend)
+        server.leave()
+        await world.idle()
+        assert world.counts() == (0, 0, 0)

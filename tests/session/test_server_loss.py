@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from support.scripted_server import ScriptedBackend
 from support.world import READY, By, bind, config_of, execute, extended, fields_of, open_world, parse, rows, shape
 
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
+    from support.scripted_server import ScriptedBackend
     from support.world import Client, World
     from trio.testing import MockClock
 

@@ -180,8 +180,7 @@ async def test_hundred_cancels_race_with_the_end_of_their_queries(autojump_clock
 
         async def bystander() -> None:
             client = await world.connect()
-            for _ in range(50):
-                answers.append(shape(await client.query("SELECT pg_sleep(0.01)")))
+            answers.extend([shape(await client.query("SELECT pg_sleep(0.01)")) for _ in range(50)])
 
         async with trio.open_nursery() as nursery:
             for number in range(4):

@@ -346,8 +346,6 @@ async def open_world(
                     for client in world.clients:
                         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                             await client.leave()
-                for connection in world.connections:
-                    connection.handshake.transport.close()
                 for cluster in world.clusters.values():
                     cluster.retire()
                 nursery.cancel_scope.cancel()

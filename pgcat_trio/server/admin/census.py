@@ -28,6 +28,7 @@ def clusters(supervisor: Supervisor) -> list[tuple[str, str, Cluster]]:
 def sessions(supervisor: Supervisor) -> list[Session]:
     """The clients of pools, longest connected first."""
     found = [connection.session for connection in supervisor.connections if connection.session is not None]
+    found = [session for session in found if session.ended is None]
     return sorted(found, key=lambda session: session.started_at)
 
 
