@@ -35,7 +35,7 @@ class Parking:
         await trio.lowlevel.wait_task_rescheduled(abort)
 
     async def park_or(self, receive: Callable[[], Awaitable[bytes]]) -> bytes | None:
-        """Wait for `wake` or for bytes, whichever comes first: None for a wake. Cancelling ``receive`` must lose nothing."""
+        """Wait for `wake` (None) or for bytes, whichever comes first. Cancelling ``receive`` must lose nothing."""
         if self._woken:
             self._woken = False
             return None

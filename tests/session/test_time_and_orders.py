@@ -46,6 +46,26 @@ async def test_cancel_ends_the_running_query(autojump_clock: MockClock, by: By) 
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize(
+    "by",
+    [
+        "memory",
+        pytest.param(
+            "sockets", marks=pytest.mark.xfail(strict=True, reason="lingers although there are no last words")
+        ),
+    ],
+)
+async def test_cancel_connection_is_closed_at_once_after_that(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.send(encode.query(SLEEP))
+        await world.idle()
+        began = trio.current_time()
+        await client.cancel()
+        assert trio.current_time() == began
+
+
+@pytest.mark.trio
 @both_ways
 async def test_cancel_connection_is_closed_only_when_the_server_has_taken_notice(
     autojump_clock: MockClock, by: By
@@ -172,11 +192,12 @@ async def test_hundred_cancels_race_with_the_end_of_their_queries(autojump_clock
         async def canceller(number: int) -> None:
             client = await world.connect()
             for _ in range(25):
-                await client.send(encode.query("SELECT pg_sleep(0.1)"))
-                world.nursery.start_soon(client.cancel)
-                if number % 2:
-                    await trio.sleep(0.1)
-                assert shape(await client.reply()) in ("C ZI", "E(error 57014) ZI")
+                async with trio.open_nursery() as cancelling:
+                    await client.send(encode.query("SELECT pg_sleep(0.1)"))
+                    cancelling.start_soon(client.cancel)
+                    if number % 2:
+                        await trio.sleep(0.1)
+                    assert shape(await client.reply()) in ("C ZI", "E(error 57014) ZI")
 
         async def bystander() -> None:
             client = await world.connect()
@@ -224,7 +245,7 @@ async def test_idle_in_transaction_ends_the_session(autojump_clock: MockClock, b
         await client.send(request_)
         said = await client.rest()
         assert shape(said).endswith("E(fatal 25P03)")
-        assert 2 <= trio.current_time() - began < 2.5
+        assert 2 <= trio.current_time() - began < 3
         await world.idle()
         assert world.counts() == (1, 1, 0)
 
