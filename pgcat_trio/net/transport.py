@@ -81,12 +81,21 @@ class Transport(ABC):
         """Close at once, without a farewell. Never raises, may be called twice."""
 
     async def aclose(self) -> None:
-        """Close politely where that means anything; closed in any case afterwards, also after `Cancelled`.
+        """Close politely where that means anything (TLS); closed in any case afterwards, also after `Cancelled`.
 
-        This may wait for the peer to close as well, so that it reads our last words even if it was just talking: the
-        caller bounds the time.
+        On TLS this waits for the peer's goodbye: the caller bounds the time.
         """
         self.close()
+
+    async def linger(self) -> None:
+        """Give the peer a moment to read what was said last and to close; nothing that it still says is looked at.
+
+        Closing with bytes unread makes the kernel reset the connection, and what was sent last is lost; and libpq does
+        not look at it if the end comes at once behind it.
+        """
+        with trio.move_on_after(_LINGER_S):
+            while await self.receive():
+                pass
 
     def unread(self, data: bytes) -> None:
         """Put bytes back: the next `receive` returns them first."""
@@ -195,17 +204,6 @@ class SocketTransport(Transport):
             return b""
         finally:
             self._receiving = False
-
-    async def aclose(self) -> None:
-        self.unwatch()
-        try:
-            # Closing with bytes unread makes the kernel reset the connection, and what was sent last is lost; and libpq
-            # does not look at it if the end comes at once behind it.
-            with contextlib.suppress(trio.BusyResourceError), trio.move_on_after(_LINGER_S):
-                while await self.receive():
-                    pass
-        finally:
-            self.close()
 
     def close(self) -> None:
         self.unwatch()

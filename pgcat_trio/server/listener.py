@@ -124,6 +124,7 @@ class Connection:
         with trio.move_on_after(FAREWELL_S, shield=True):
             try:
                 await transport.send(encode.error_response(error, severity="FATAL"))
+                await transport.linger()
                 await transport.aclose()
             except trio.BrokenResourceError:
                 return

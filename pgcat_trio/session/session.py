@@ -87,6 +87,7 @@ class Session(Relay):
                 await self.outbox.flush()
                 if isinstance(self.ended, ProxyError):
                     await self.client.send(encode.error_response(self.ended, severity="FATAL"))
+                    await self.client.linger()
             except trio.BrokenResourceError:
                 return
         await self.client.aclose()

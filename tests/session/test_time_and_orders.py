@@ -48,12 +48,7 @@ async def test_cancel_ends_the_running_query(autojump_clock: MockClock, by: By) 
 @pytest.mark.trio
 @pytest.mark.parametrize(
     "by",
-    [
-        "memory",
-        pytest.param(
-            "sockets", marks=pytest.mark.xfail(strict=True, reason="lingers although there are no last words")
-        ),
-    ],
+    ["memory", "sockets"],
 )
 async def test_cancel_connection_is_closed_at_once_after_that(autojump_clock: MockClock, by: By) -> None:
     async with open_world(by=by) as world:

@@ -145,6 +145,7 @@ class Console:
         if error is not None and self._outbox.intact:
             try:
                 await self._send(encode.error_response(error, severity="FATAL"))
+                await self._login.transport.linger()
             except trio.BrokenResourceError:
                 return
         await self._login.transport.aclose()
