@@ -179,7 +179,7 @@ async def test_slow_login_ends(autojump_clock: MockClock, said: bytes) -> None:
             await client.send(said)
         answer = await client.rest()
         assert shape(answer).endswith("E(fatal 57014)")
-        assert 3 <= trio.current_time() - began < 3.1
+        assert 3 <= trio.current_time() - began < 3.5  # it is given a moment to read why
 
 
 @pytest.mark.trio
