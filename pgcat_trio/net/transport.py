@@ -189,6 +189,8 @@ class SocketTransport(Transport):
             return self._take_returned(max_bytes)
         if self._receiving or self._handler is not None:
             raise trio.BusyResourceError("this transport is being read already")
+        if self._socket.fileno() < 0:
+            return b""
         self._receiving = True
         try:
             while True:

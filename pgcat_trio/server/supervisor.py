@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import structlog
 import trio
+from trio_util import periodic
 
 from .._version import __version__
 from ..config import AuthType, diff, keep_boot_only, load_config
@@ -194,8 +195,7 @@ class Supervisor:
 
     async def _sweep(self) -> None:
         """Everything that is done by the clock, for everybody at once: no query has a timer of its own."""
-        while True:
-            await trio.sleep(SWEEP_PERIOD_S)
+        async for _ in periodic(SWEEP_PERIOD_S):
             now = trio.current_time()
             for connection in tuple(self.connections):
                 if connection.session is not None:

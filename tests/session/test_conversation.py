@@ -25,7 +25,6 @@ from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
     from support.scripted_server import ScriptedBackend
-    from support.world import Client
     from trio.testing import MockClock
 
 both_ways = pytest.mark.parametrize("by", ["memory", "sockets"])
@@ -257,27 +256,42 @@ async def test_slow_client_holds_its_own_server_back_and_nothing_is_hoarded(auto
         assert said.endswith(encode.data_row(["300000"]) + encode.command_complete("SELECT") + READY)
 
 
-async def client_with_a_backlog(world: World) -> tuple[Client, int]:
-    """A client that has yet to read the end of a result whose backend has been given back, and the result's rows."""
-    for count in range(8_000, 60_000, 1_000):
-        client = await world.connect()
-        await client.send(encode.query(f"SELECT generate_series(1, {count})"))
-        await world.idle()
-        if client.session.backend is None and not client.session.outbox.empty:
-            return client, count
-        await client.leave()
-        await world.idle()
-    raise AssertionError("no result ends where the client's buffers do")
-
-
 @pytest.mark.trio
 async def test_client_that_asks_before_it_has_read_loses_nothing(autojump_clock: MockClock) -> None:
+    """The end of the first answer waits for the client to read; its backend has been given back meanwhile."""
+    row = encode.data_row(["x" * 4000])
     async with open_world(by="sockets") as world:
-        client, count = await client_with_a_backlog(world)
+        measuring, client = await world.connect(), await world.connect()
+        sent = [0, 0]
+
+        async def fill_its_buffers(process: ScriptedBackend) -> None:
+            while measuring.session.outbox.empty:
+                await process.send(row)
+                sent[0] += 1
+                await trio.sleep(0.01)
+
+        async def fill_them_and_end_in_the_same_breath(process: ScriptedBackend) -> None:
+            for _ in range(sent[0] - 1):
+                await process.send(row)
+                sent[1] += 1
+                await trio.sleep(0.01)
+            await process.send(row * 5 + encode.command_complete("SELECT") + READY)
+            sent[1] += 5
+            process.expect_no_ready()
+
+        world.primary.scripts["SELECT measure"] = fill_its_buffers
+        world.primary.scripts["SELECT fill"] = fill_them_and_end_in_the_same_breath
+        await measuring.send(encode.query("SELECT measure"))
+        await trio.sleep(10)
+        await measuring.leave()
+        await client.send(encode.query("SELECT fill"))
+        await trio.sleep(10)
+        assert client.session.backend is None
+        assert not client.session.outbox.empty
         await client.send(encode.query("SELECT 2"), extended("SELECT 3"), encode.SYNC)
         await world.idle()
-        first = rows(*map(str, range(1, count + 1))) + READY
         said = await client.reply(3)
+        first = row * sent[1] + encode.command_complete("SELECT") + READY
         assert said.startswith(first)
         assert shape(said[len(first) :]) == "T D C ZI 1 2 D C ZI"
         await world.idle()

@@ -219,6 +219,7 @@ class ScriptedBackend:
         self._portal = ""
         self._running: trio.CancelScope | None = None
         self._ended = False
+        self._answered = False
 
     # -- from the test ---------------------------------------------------------------------------------------------
 
@@ -232,6 +233,10 @@ class ScriptedBackend:
             await self.send(Refusal("57P01", last_words, "FATAL").message)
         self._ended = True
         await trio.aclose_forcefully(self.stream)
+
+    def expect_no_ready(self) -> None:
+        """A script has said all there is to say to this request, ReadyForQuery included."""
+        self._answered = True
 
     def interrupt(self) -> None:
         """What SIGINT does: the running statement ends; an idle process does not care."""
@@ -293,7 +298,8 @@ class ScriptedBackend:
         return True
 
     async def _ready(self) -> None:
-        if not self._ended:
+        answered, self._answered = self._answered, False
+        if not self._ended and not answered:
             await self.server.at("answer")
             await self.send(encode.ready_for_query(self.status))
 
@@ -357,7 +363,7 @@ class ScriptedBackend:
         interrupted, self._running = self._running.cancelled_caught, None
         if interrupted:
             raise Refusal("57014", "canceling statement due to user request")
-        if not self._ended:
+        if not self._ended and not self._answered:
             await self.send(encode.command_complete(statement.split()[0]))
 
     def _control(self, statement: str) -> None:
