@@ -1,20 +1,18 @@
 """The turns of a session: everything that it decides, none of it waits.
 
-A turn takes bytes that have arrived (`on_client`, `on_backend`), a backend that has become free (`granted`) or a
-CancelRequest (`cancel`), and sends on what can be sent at once. The poller takes turns on behalf of the session's
-tasks, which only do what turns cannot (`session.Session`).
+A turn takes bytes that have arrived (`on_client`, `on_backend`) or a backend that has become free (`Lease.granted`),
+and sends on what can be sent at once. The poller takes turns on behalf of the session's tasks, which only do what turns
+cannot (`session.Session`).
 
 Laws of this file:
 
 * Only turns of ingress write to the backend. Only the outbox writes to the client.
-* Being granted a backend and storing it is one step. The backend is given back as soon as its transaction is over.
 * A statement goes to a replica only if it is proven to be a read; while one is under way on a replica, what is not
   proven waits until it is done.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -25,17 +23,13 @@ from ..errors import (
     BackendLost,
     ProtocolViolation,
     ProxyError,
-    QueryCanceled,
     ServerError,
-    ServerUnavailable,
-    ShuttingDown,
 )
-from ..pool.cluster import ClusterRetired, Waiter
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..wire import encode
-from ..wire.downstream import Downstream
 from . import answers
+from .lease import Lease, Place
 from .outbox import Outbox
 from .parking import Parking
 
@@ -53,105 +47,21 @@ CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Place(Waiter):
-    """A session's place in the queue for a backend, and what it will do with it."""
-
-    __slots__ = ("batch", "relay", "route", "since")
-
-    def __init__(self, relay: Relay, batch: bytes, route: Route) -> None:
-        super().__init__(route.role, route.fallback_to_primary)
-        self.relay = relay
-        self.batch = batch
-        self.route = route
-        self.since = relay.heard_at
-        self.deadline = self.since + relay.cluster.user.connect_timeout_s
-
-    def granted(self, backend: Backend) -> None:
-        self.relay.granted(backend, self)
-
-    def refused(self, reason: ProxyError) -> None:
-        self.relay.refused(reason, self)
-
-
-class Relay:
+class Relay(Lease):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
-    __slots__ = (
-        "_checkout_failures",
-        "_held",
-        "_lost",
-        "_mode",
-        "_reroutes",
-        "backend",
-        "client",
-        "closing",
-        "cluster",
-        "database",
-        "downstream",
-        "egress_parking",
-        "ended",
-        "gateway",
-        "heard_at",
-        "ingress_parking",
-        "outbox",
-        "place",
-        "settings",
-        "since",
-        "timed_out",
-        "transactions",
-        "unsent",
-        "user",
-    )
+    __slots__ = ("_lost", "_reroutes", "client", "egress_parking", "ingress_parking", "outbox")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
+        super().__init__(gateway, cluster, user, database, settings)
         self.client = client
-        self.gateway = gateway
-        self.cluster = cluster
-        self.user = user
-        self.database = database
-        self.settings = settings
-        self.downstream = Downstream(gateway.general.max_message_bytes)
         self.outbox = Outbox(client)
         self.ingress_parking = Parking()
         self.egress_parking = Parking()
-        self.backend: Backend | None = None
-        self.place: Place | None = None
-        """The place in the queue for a backend."""
-        self.unsent = b""
-        """What the backend did not take at once: the ingress task sends it."""
-        self.ended: ProxyError | str | None = None
-        """Why the session is over: an error that the client is told, or words for the log."""
-        self.closing = False
-        """End as soon as nothing is under way."""
-        self.timed_out = False
-        """The running request has been cancelled for its length."""
-        self.transactions = 0
-        self.heard_at = trio.current_time()
-        """When the client said something last."""
-        self.since = self.heard_at
-        """When the running request was sent, or the backend began to wait for the client."""
-        self._mode = cluster.user.pool_mode
-        self._held = b""  # a batch that waits until the backend owes nothing
         self._reroutes = False  # the backend was chosen for a read only
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
-        self._checkout_failures = 0
-
-    @property
-    def parked(self) -> bool:
-        """True between transactions: nothing is held, owed or half-said."""
-        return self.backend is None and self.place is None and not self.downstream.pending
-
-    @property
-    def waiting_since(self) -> float:
-        """Since when the session waits for a backend, by Trio's clock; infinity while it does not."""
-        return math.inf if self.place is None else self.place.since
-
-    def finish(self, reason: ProxyError | str) -> None:
-        """End the session. The first reason counts."""
-        if self.ended is None:
-            self.ended = reason
 
     # -- ingress: client to backend --------------------------------------------------------------------------------
 
@@ -222,7 +132,7 @@ class Relay:
             self._send(backend, batch)
             # The server may have answered before the message was complete.
             self.release_if_quiet()
-        elif self._mode is PoolMode.SESSION:
+        elif self.mode is PoolMode.SESSION:
             self._send_request(backend, batch)
         else:
             route = self._route()
@@ -247,7 +157,7 @@ class Relay:
         downstream = self.downstream
         if self._lost is not None and not downstream.continuation:
             error, self._lost = self._lost, None
-            self._refuse(error)
+            self.refuse(error)
         elif batch == encode.SYNC:
             self._say(encode.ready_for_query())
         elif downstream.continuation or not (
@@ -257,20 +167,20 @@ class Relay:
             return
         else:
             if self.cluster.retired:
-                self._rebind()
+                self.rebind()
             route = self._route()
             backend = self.cluster.acquire_nowait(route.role, self.heard_at)
             if backend is None:
-                self._queue(Place(self, batch, route))
+                self.queue(Place(self, batch, route))
             else:
                 self.backend = backend
                 self.since = self.heard_at
-                self._start(backend, batch, route)
+                self.start(backend, batch, route)
 
     def _route(self) -> Route:
         downstream = self.downstream
         router = self.cluster.router
-        if self._mode is PoolMode.SESSION:
+        if self.mode is PoolMode.SESSION:
             return router.session
         if downstream.doubtful:
             return router.unknown
@@ -281,7 +191,7 @@ class Relay:
             route = router.in_doubt(route)
         return route.with_effects(Effect.PREPARED) if downstream.named else route
 
-    def _start(self, backend: Backend, batch: bytes, route: Route) -> None:
+    def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
         if route.effects is not Effect.NONE:
@@ -311,59 +221,6 @@ class Relay:
             self.unsent = batch[sent:]
             self.ingress_parking.wake()
 
-    # -- the queue for a backend -----------------------------------------------------------------------------------
-
-    def _queue(self, waiter: Place) -> None:
-        self.place = waiter
-        self.cluster.enqueue(waiter)
-
-    def leave_queue(self) -> None:
-        if self.place is not None:
-            self.cluster.leave(self.place)
-            self.place = None
-
-    def granted(self, backend: Backend, waiter: Place) -> None:
-        self.backend = backend
-        self.place = None
-        self.since = trio.current_time()
-        try:
-            self._start(backend, waiter.batch, waiter.route)
-        except Exception as problem:
-            self.turn_failed(problem)
-        if self.downstream.pending:
-            self.go_on()
-
-    def refused(self, reason: ProxyError, waiter: Place) -> None:
-        self.place = None
-        try:
-            if isinstance(reason, ClusterRetired):
-                self._rebind()
-                self._queue(waiter)
-                return
-            self._checkout_failed(reason)
-        except Exception as problem:
-            self.turn_failed(problem)
-        if self.downstream.pending:
-            self.go_on()
-
-    def _checkout_failed(self, error: ProxyError) -> None:
-        self._checkout_failures += 1
-        limit = self.cluster.config.checkout_failure_limit
-        log.warning(
-            "session.no_backend", user=self.user, database=self.database, reason=error.message, sqlstate=error.sqlstate
-        )
-        self._refuse(error)
-        if limit and self._checkout_failures >= limit:
-            raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
-
-    def _rebind(self) -> None:
-        """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
-        cluster = self.gateway.find_cluster(self.database, self.user)
-        if cluster is None or cluster.retired:
-            raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
-        self.cluster = cluster
-        self._mode = cluster.user.pool_mode
-
     # -- egress: backend to client ---------------------------------------------------------------------------------
 
     def on_backend(self, data: bytes) -> bool:
@@ -377,7 +234,7 @@ class Relay:
                 return False
             data = upstream.feed(data)
             if upstream.changed_parameters:
-                self._parameters_changed(backend)
+                self.parameters_changed(backend)
             if upstream.swallowed_error is not None and backend.last_words() is None:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
@@ -406,56 +263,13 @@ class Relay:
         elif self.outbox.empty and (backend is None or backend.upstream.expected.settled):
             self.finish(CLIENT_TERMINATED)
 
-    @property
-    def giving_back(self) -> bool:
-        """True when the backend is to be given back as soon as what is on its way to it has been sent: do not read."""
-        backend = self.backend
-        return (
-            backend is not None
-            and self._mode is not PoolMode.SESSION
-            and backend.upstream.quiet
-            and (backend.sending or not self.downstream.between_messages)
-        )
-
-    def release_if_quiet(self) -> None:
-        """Give the backend back if its transaction is over and nothing more is on its way to it."""
-        backend = self.backend
-        if backend is None or not backend.upstream.quiet or backend.sending or not self.downstream.between_messages:
-            return
-        self.timed_out = False
-        if self._mode is not PoolMode.SESSION:
-            self.release()
-        if self.closing and not self._held:
-            self.finish(ShuttingDown("terminating connection due to administrator command"))
-
-    def release(self) -> None:
-        """Give the backend back, in whatever state it is. Synchronous and total."""
-        backend, self.backend = self.backend, None
-        if backend is not None:
-            self.transactions += 1
-            backend.pool.transactions += 1
-            backend.transport.unwatch()
-            if not self.downstream.between_messages:
-                backend.sending = True
-            if self._mode is PoolMode.SESSION:
-                backend.effects |= Effect.UNKNOWN
-            backend.pool.release(backend)
-
-    def _parameters_changed(self, backend: Backend) -> None:
-        changes = backend.take_changed_parameters()
-        if changes:
-            self.settings = self.settings.with_changes(changes)
-            if self.cluster.config.log_client_parameter_status_changes:
-                for name, value in changes:
-                    log.info("client.parameter_changed", user=self.user, database=self.database, name=name, value=value)
-
     # -- errors ----------------------------------------------------------------------------------------------------
 
     def _say(self, data: bytes) -> None:
         if not self.outbox.write(data):
             self.egress_parking.wake()
 
-    def _refuse(self, error: ProxyError) -> None:
+    def refuse(self, error: ProxyError) -> None:
         """Answer the batch that was taken last with an error."""
         downstream = self.downstream
         self._say(answers.refusal(error, downstream.markers, downstream.unsynced))
@@ -477,7 +291,7 @@ class Relay:
         answer = answers.loss(error, upstream)
         unsynced = upstream.expected.unsynced
         self.release()
-        if self._mode is PoolMode.SESSION or not intact:
+        if self.mode is PoolMode.SESSION or not intact:
             # In the middle of a message an error would be taken for a part of it.
             self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
             return
@@ -489,19 +303,3 @@ class Relay:
             self.downstream.discard_until_sync()
         if self._held or self.downstream.terminated:
             self.settle()
-
-    def cancel(self) -> trio.Event | None:
-        """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens.
-
-        The event, if there is one, is set once the server has taken notice: what the session sends then is safe.
-        """
-        if self.place is not None:
-            self.leave_queue()
-            try:
-                self._refuse(QueryCanceled("canceling statement due to user request"))
-            except Exception as problem:
-                self.turn_failed(problem)
-            self.go_on()
-        elif self.backend is not None and not self.backend.upstream.expected.settled:
-            return self.backend.pool.cancel_soon(self.backend)
-        return None

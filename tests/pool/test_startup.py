@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.certificates import Authority
-from support.scripted_server import Gate, Refusal, ScriptedServer
+from support.scripted_backend import Refusal
+from support.scripted_server import Gate, ScriptedServer
 from support.world import config_of, open_world
 
 from pgcat_trio.config.model import Role, SslMode

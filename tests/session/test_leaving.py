@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from support.world import READY, By, bind, config_of, execute, extended, open_world, parse, rows
+from support.transcript import READY, bind, execute, extended, parse, rows
+from support.world import By, config_of, open_world
 
 from pgcat_trio.wire import encode
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-from support.world import READY, By, bind, config_of, execute, extended, fields_of, open_world, parse, rows, shape
+from support.transcript import READY, bind, execute, extended, fields_of, parse, rows, shape
+from support.world import By, config_of, open_world
 
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
-    from support.scripted_server import ScriptedBackend
+    from support.scripted_backend import ScriptedBackend
     from support.world import Client, World
     from trio.testing import MockClock
 

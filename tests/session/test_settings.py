@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.scripted_server import Refusal, ScriptedBackend
-from support.world import READY, By, Client, World, config_of, fields_of, open_world, rows, shape
+from support.scripted_backend import Refusal, ScriptedBackend
+from support.transcript import READY, fields_of, rows, shape
+from support.world import By, Client, World, config_of, open_world
 
 from pgcat_trio.wire import encode, messages
 

@@ -31,6 +31,7 @@ from pgcat_trio.session.gateway import Account
 from pgcat_trio.wire import codes, encode, messages
 
 from .scripted_server import ScriptedServer
+from .transcript import READY
 
 if TYPE_CHECKING:
     import ssl
@@ -42,11 +43,6 @@ if TYPE_CHECKING:
     from pgcat_trio.session.session import Session
 
 By = Literal["memory", "sockets"]
-
-SYNC: Final = encode.SYNC
-READY: Final = encode.ready_for_query(codes.IDLE)
-IN_TRANSACTION: Final = encode.ready_for_query(codes.IN_TRANSACTION)
-FAILED: Final = encode.ready_for_query(codes.FAILED)
 
 _LIMIT_S: Final = 600.0
 _PASSWORD: Final = "open"
@@ -355,56 +351,3 @@ async def open_world(
         for pool in cluster.pools:
             assert world.counts(pool) == (0, 0, 0)
     assert all(server.connections == 0 for server in known.values())
-
-
-# -- messages of the extended protocol -----------------------------------------------------------------------------
-
-
-def parse(sql: str, name: str = "") -> bytes:
-    return encode.message(b"P", encode.cstring(name) + encode.cstring(sql) + b"\x00\x00")
-
-
-def bind(name: str = "") -> bytes:
-    return encode.message(b"B", b"\x00" + encode.cstring(name) + b"\x00\x00" * 3)
-
-
-def execute() -> bytes:
-    return encode.message(b"E", b"\x00" * 5)
-
-
-def extended(sql: str) -> bytes:
-    """Parse, Bind, Execute of one statement, without a Sync."""
-    return parse(sql) + bind() + execute()
-
-
-def rows(*values: str) -> bytes:
-    """What a scripted server answers to a SELECT in the simple protocol, without the ReadyForQuery."""
-    return (
-        encode.row_description([("column", 25)])
-        + b"".join(encode.data_row([value]) for value in values)
-        + encode.command_complete("SELECT")
-    )
-
-
-def fields_of(message: bytes) -> dict[str, str]:
-    """The fields of an ErrorResponse that ``message`` begins with."""
-    assert message[:1] == b"E", message
-    return messages.error_fields(message[5 : 1 + int.from_bytes(message[1:5])])
-
-
-def shape(said: bytes) -> str:
-    """A conversation in short: the letters of its messages, Z with its status, E with severity's first and SQLSTATE.
-
-    What is left of a message that ends too early is shown as ``...``.
-    """
-    words = []
-    while len(said) >= 5 and len(said) >= (size := 1 + int.from_bytes(said[1:5])):
-        word = chr(said[0])
-        if word == "Z":
-            word += chr(said[5])
-        elif word == "E":
-            fields = messages.error_fields(said[5:size])
-            word += f"({fields['S'].lower()} {fields['C']})"
-        words.append(word)
-        said = said[size:]
-    return " ".join([*words, "..."] if said else words)

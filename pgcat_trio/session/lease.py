@@ -1,0 +1,256 @@
+"""A session's dealings with its pool: a place in the queue, a backend, and giving it back.
+
+Laws of this file:
+
+* Being granted a backend and storing it is one step, with no await between.
+* `release` is synchronous and total: whatever state the backend is in, the pool knows what to do with it.
+* The backend is given back as soon as its transaction is over, unless the whole session has it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from ..config.model import PoolMode
+from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
+from ..pool.cluster import ClusterRetired, Waiter
+from ..routing.effects import Effect
+from ..wire.downstream import Downstream
+
+if TYPE_CHECKING:
+    from ..pool.backend import Backend
+    from ..pool.cluster import Cluster
+    from ..pool.settings import Settings
+    from ..routing.route import Route
+    from .gateway import Gateway
+
+log = structlog.get_logger("pgcat_trio.session")
+
+
+class Place(Waiter):
+    """A session's place in the queue for a backend, and what it will do with it."""
+
+    __slots__ = ("batch", "lease", "route", "since")
+
+    def __init__(self, lease: Lease, batch: bytes, route: Route) -> None:
+        super().__init__(route.role, route.fallback_to_primary)
+        self.lease = lease
+        self.batch = batch
+        self.route = route
+        self.since = lease.heard_at
+        self.deadline = self.since + lease.cluster.user.connect_timeout_s
+
+    def granted(self, backend: Backend) -> None:
+        self.lease.granted(backend, self)
+
+    def refused(self, reason: ProxyError) -> None:
+        self.lease.refused(reason, self)
+
+
+class Lease(ABC):
+    """At most one backend, or a place in the queue for one."""
+
+    __slots__ = (
+        "_checkout_failures",
+        "_held",
+        "backend",
+        "closing",
+        "cluster",
+        "database",
+        "downstream",
+        "ended",
+        "gateway",
+        "heard_at",
+        "mode",
+        "place",
+        "settings",
+        "since",
+        "timed_out",
+        "transactions",
+        "unsent",
+        "user",
+    )
+
+    def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
+        self.gateway = gateway
+        self.cluster = cluster
+        self.mode = cluster.user.pool_mode
+        self.user = user
+        self.database = database
+        self.settings = settings
+        self.downstream = Downstream(gateway.general.max_message_bytes)
+        self.backend: Backend | None = None
+        self.place: Place | None = None
+        """The place in the queue for a backend."""
+        self.unsent = b""
+        """What the backend did not take at once: the ingress task sends it."""
+        self.ended: ProxyError | str | None = None
+        """Why the session is over: an error that the client is told, or words for the log."""
+        self.closing = False
+        """End as soon as nothing is under way."""
+        self.timed_out = False
+        """The running request has been cancelled for its length."""
+        self.transactions = 0
+        self.heard_at = trio.current_time()
+        """When the client said something last."""
+        self.since = self.heard_at
+        """When the running request was sent, or the backend began to wait for the client."""
+        self._held = b""  # a batch that waits until the backend owes nothing
+        self._checkout_failures = 0
+
+    @property
+    def parked(self) -> bool:
+        """True between transactions: nothing is held, owed or half-said."""
+        return self.backend is None and self.place is None and not self.downstream.pending
+
+    @property
+    def waiting_since(self) -> float:
+        """Since when the session waits for a backend, by Trio's clock; infinity while it does not."""
+        return math.inf if self.place is None else self.place.since
+
+    def finish(self, reason: ProxyError | str) -> None:
+        """End the session. The first reason counts."""
+        if self.ended is None:
+            self.ended = reason
+
+    # -- what turns do with it (`relay.Relay`) ---------------------------------------------------------------------
+
+    @abstractmethod
+    def start(self, backend: Backend, batch: bytes, route: Route) -> None:
+        """Send the first bytes to a backend that has just been leased."""
+
+    @abstractmethod
+    def refuse(self, error: ProxyError) -> None:
+        """Answer the batch that was taken last with an error."""
+
+    @abstractmethod
+    def go_on(self) -> None:
+        """What the client had to wait for is there: take up what it has sent in the meantime."""
+
+    @abstractmethod
+    def turn_failed(self, problem: Exception) -> None:
+        """The boundary of errors: what a turn raises ends this session, and only this one."""
+
+    # -- the queue for a backend -----------------------------------------------------------------------------------
+
+    def queue(self, waiter: Place) -> None:
+        """Wait for a backend; the place may be granted or refused before this returns."""
+        self.place = waiter
+        self.cluster.enqueue(waiter)
+
+    def leave_queue(self) -> None:
+        """Give up the place in the queue, if there is one."""
+        if self.place is not None:
+            self.cluster.leave(self.place)
+            self.place = None
+
+    def granted(self, backend: Backend, waiter: Place) -> None:
+        """The wait is over."""
+        self.backend = backend
+        self.place = None
+        self.since = trio.current_time()
+        try:
+            self.start(backend, waiter.batch, waiter.route)
+        except Exception as problem:
+            self.turn_failed(problem)
+        if self.downstream.pending:
+            self.go_on()
+
+    def refused(self, reason: ProxyError, waiter: Place) -> None:
+        """The wait was in vain."""
+        self.place = None
+        try:
+            if isinstance(reason, ClusterRetired):
+                self.rebind()
+                self.queue(waiter)
+                return
+            self._checkout_failed(reason)
+        except Exception as problem:
+            self.turn_failed(problem)
+        if self.downstream.pending:
+            self.go_on()
+
+    def _checkout_failed(self, error: ProxyError) -> None:
+        self._checkout_failures += 1
+        limit = self.cluster.config.checkout_failure_limit
+        log.warning(
+            "session.no_backend", user=self.user, database=self.database, reason=error.message, sqlstate=error.sqlstate
+        )
+        self.refuse(error)
+        if limit and self._checkout_failures >= limit:
+            raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
+
+    def rebind(self) -> None:
+        """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
+        cluster = self.gateway.find_cluster(self.database, self.user)
+        if cluster is None or cluster.retired:
+            raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
+        self.cluster = cluster
+        self.mode = cluster.user.pool_mode
+
+    # -- giving it back --------------------------------------------------------------------------------------------
+
+    @property
+    def giving_back(self) -> bool:
+        """True when the backend is to be given back as soon as what is on its way to it has been sent: do not read."""
+        backend = self.backend
+        return (
+            backend is not None
+            and self.mode is not PoolMode.SESSION
+            and backend.upstream.quiet
+            and (backend.sending or not self.downstream.between_messages)
+        )
+
+    def release_if_quiet(self) -> None:
+        """Give the backend back if its transaction is over and nothing more is on its way to it."""
+        backend = self.backend
+        if backend is None or not backend.upstream.quiet or backend.sending or not self.downstream.between_messages:
+            return
+        self.timed_out = False
+        if self.mode is not PoolMode.SESSION:
+            self.release()
+        if self.closing and not self._held:
+            self.finish(ShuttingDown("terminating connection due to administrator command"))
+
+    def release(self) -> None:
+        """Give the backend back, in whatever state it is. Synchronous and total."""
+        backend, self.backend = self.backend, None
+        if backend is not None:
+            self.transactions += 1
+            backend.pool.transactions += 1
+            backend.transport.unwatch()
+            if not self.downstream.between_messages:
+                backend.sending = True
+            if self.mode is PoolMode.SESSION:
+                backend.effects |= Effect.UNKNOWN
+            backend.pool.release(backend)
+
+    def parameters_changed(self, backend: Backend) -> None:
+        """The server reported settings that follow the client."""
+        changes = backend.take_changed_parameters()
+        if changes:
+            self.settings = self.settings.with_changes(changes)
+            if self.cluster.config.log_client_parameter_status_changes:
+                for name, value in changes:
+                    log.info("client.parameter_changed", user=self.user, database=self.database, name=name, value=value)
+
+    def cancel(self) -> trio.Event | None:
+        """A CancelRequest for this session: whatever it runs or waits for ends; if it does neither, nothing happens.
+
+        The event, if there is one, is set once the server has taken notice: what the session sends then is safe.
+        """
+        if self.place is not None:
+            self.leave_queue()
+            try:
+                self.refuse(QueryCanceled("canceling statement due to user request"))
+            except Exception as problem:
+                self.turn_failed(problem)
+            self.go_on()
+        elif self.backend is not None and not self.backend.upstream.expected.settled:
+            return self.backend.pool.cancel_soon(self.backend)
+        return None
