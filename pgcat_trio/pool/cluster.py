@@ -19,6 +19,7 @@ import trio
 
 from ..config.model import LoadBalancing, Role
 from ..errors import PoolExhausted, ProxyError, ServerUnavailable
+from ..observe.repeats import Repeats
 from ..routing.route import Router
 
 if TYPE_CHECKING:
@@ -113,6 +114,8 @@ class Cluster:
         self.router = Router.for_pool(config)
         self.retired = False
         self.waiters: deque[Waiter] = deque()
+        self.repeats = Repeats()
+        """Which of its sessions' failures to get a backend are worth a line."""
         self.parameters: dict[str, str] | None = None
         """What a server of this cluster said about itself when it was last connected to; the primary's count most."""
         self.canonical: dict[tuple[str, str], str] = {}

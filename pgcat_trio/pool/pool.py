@@ -17,6 +17,7 @@ import trio
 
 from ..config.model import Role
 from ..errors import ProxyError, ServerError, ServerUnavailable
+from ..observe.repeats import Repeats
 from ..wire import encode
 from .backend import Backend
 from .connect import open_connection
@@ -38,6 +39,9 @@ CANCEL_TIMEOUT_S: Final = 10.0
 
 _MAX_DIALS: Final = 8
 """Logins in flight per pool: enough to fill a pool quickly, too few to overrun a server that has just restarted."""
+
+_FILL_RETRY_S: Final = 5.0
+"""How long ``min_pool_size`` waits after a failed dial. Clients do not wait for it: each request dials anew."""
 
 _LIFETIME_JITTER: Final = 0.1
 """Lifetimes are up to a tenth shorter, each by its own amount, so that a pool does not reconnect all at once."""
@@ -91,6 +95,8 @@ class Pool:
         self._nursery = nursery
         self._poller = poller
         self._reset = reset
+        self._repeats = Repeats()
+        self._fill_again_at = 0.0
 
     @property
     def name(self) -> str:
@@ -316,12 +322,20 @@ class Pool:
     def _open_failed(self, error: ProxyError) -> None:
         if self.retired:
             return
-        refused = isinstance(error, ServerError)
-        log.warning("backend.refused" if refused else "backend.unreachable", pool=self.name, reason=error.message)
+        now = trio.current_time()
+        self._fill_again_at = now + _FILL_RETRY_S
+        if not self._repeats.pass_over(error.message, now):
+            refused = isinstance(error, ServerError)
+            log.warning(
+                "backend.refused" if refused else "backend.unreachable",
+                pool=self.name,
+                reason=error.message,
+                **self._repeats.take_count(),
+            )
         # A server that has words for us is ill only if it says so (class 57P: shutting down, starting up, crashed).
         ill = error.sqlstate.startswith("57P") if isinstance(error, ServerError) else True
         if ill and self.role is Role.REPLICA:
-            self.server.ban(error.message, trio.current_time())
+            self.server.ban(error.message, now)
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
@@ -365,7 +379,7 @@ class Pool:
             if too_old or too_idle:
                 self.idle.remove(backend)
                 self.close(backend, "server_lifetime reached" if too_old else "idle_timeout reached")
-        if not self.server.banned:
+        if now >= self._fill_again_at and not self.server.banned:
             for _ in range(floor - len(self.backends) - self.opening):
                 if not self.open_soon():
                     break

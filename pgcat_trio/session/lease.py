@@ -178,9 +178,16 @@ class Lease(ABC):
     def _checkout_failed(self, error: ProxyError) -> None:
         self._checkout_failures += 1
         limit = self.cluster.config.checkout_failure_limit
-        log.warning(
-            "session.no_backend", user=self.user, database=self.database, reason=error.message, sqlstate=error.sqlstate
-        )
+        repeats = self.cluster.repeats
+        if not repeats.pass_over(error.message, trio.current_time()):
+            log.warning(
+                "session.no_backend",
+                user=self.user,
+                database=self.database,
+                reason=error.message,
+                sqlstate=error.sqlstate,
+                **repeats.take_count(),
+            )
         self.refuse(error)
         if limit and self._checkout_failures >= limit:
             raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
