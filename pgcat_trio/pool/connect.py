@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -125,7 +126,9 @@ def _reason(problem: BaseException) -> str:
         problem = problem.__cause__
     if isinstance(problem, BaseExceptionGroup):
         return _reason(problem.exceptions[-1])
-    return getattr(problem, "strerror", None) or str(problem)
+    if isinstance(problem, OSError) and problem.errno is not None and problem.errno > 0:
+        return os.strerror(problem.errno)  # its text would name the address once more
+    return str(problem)
 
 
 def set_keepalive(sock: socket.socket, options: General) -> None:
