@@ -128,7 +128,7 @@ def _reason(problem: BaseException) -> str:
         return _reason(problem.exceptions[-1])
     if isinstance(problem, OSError) and problem.errno is not None and problem.errno > 0:
         return os.strerror(problem.errno)  # its text would name the address once more
-    return str(problem)
+    return getattr(problem, "strerror", None) or str(problem)
 
 
 def set_keepalive(sock: socket.socket, options: General) -> None:
