@@ -90,6 +90,12 @@ class FeatureNotSupported(ProxyError):
     severity = "ERROR"
 
 
+class TooManyStatements(ProxyError):
+    """A client keeps more prepared statements than it may. The connection ends."""
+
+    sqlstate = "53400"
+
+
 # -- nobody's fault: limits and time -------------------------------------------------------------------------------
 
 

@@ -106,10 +106,6 @@ NOT_BUILT: Final = (
         "mirrors are",
         {("pools", "*", "shards", "*", "mirrors"): bool, ("pools", "*", "shards", "*", "servers"): _has_mirror_role},
     ),
-    Feature(
-        "the cache of prepared statements is",
-        {("pools", "*", "prepared_statements_cache_size"): lambda size: size > 0},
-    ),
 )
 
 

@@ -8,6 +8,7 @@ from ..routing.effects import Effect
 from ..wire import codes
 from ..wire.upstream import Upstream
 from .settings import intern, tracked
+from .statements import Prepared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +39,7 @@ class Backend:
         "parameters",
         "pid",
         "pool",
+        "prepared",
         "quarantined",
         "retired",
         "sending",
@@ -65,6 +67,8 @@ class Backend:
         self.transactions = 0
         self.effects = NO_EFFECT
         """What its users have left behind on it since it was last cleaned."""
+        self.prepared = Prepared()
+        """The statements on it that clients share."""
         self.broken: str | None = None
         """Why it must not be used any more."""
         self.retired = False

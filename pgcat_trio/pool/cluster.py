@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 import outcome
 import trio
 
-from ..config.model import LoadBalancing, Role
+from ..config.model import LoadBalancing, PoolMode, Role
 from ..errors import PoolExhausted, ProxyError, ServerUnavailable
 from ..observe.repeats import Repeats
 from ..routing.route import Router
+from .statements import Statements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -112,6 +113,10 @@ class Cluster:
         self.user = user
         self.pools: list[Pool] = []
         self.router = Router.for_pool(config)
+        self.statements: Statements | None = None
+        """The prepared statements that clients share; None where names are passed on as they are."""
+        if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
+            self.statements = Statements(config.prepared_statements_cache_size)
         self.retired = False
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()

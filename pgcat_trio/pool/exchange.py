@@ -109,6 +109,8 @@ async def clean(backend: Backend, options: General, *, reset: bool) -> None:
         await exchange(backend, sql)
         if effects & (Effect.SETTINGS | Effect.UNKNOWN):
             backend.settings = backend.settings.without_startup_settings()
+        if effects & (Effect.PREPARED | Effect.UNKNOWN):
+            backend.prepared.forget()
     backend.effects = Effect.NONE
 
 

@@ -210,13 +210,18 @@ class Lease(ABC):
             backend is not None
             and self.mode is not PoolMode.SESSION
             and backend.upstream.quiet
-            and (backend.sending or not self.downstream.between_messages)
+            and (backend.sending or not self._whole)
         )
+
+    @property
+    def _whole(self) -> bool:
+        """True when what was sent to the backend ends with a message: of what is held, nothing has been sent."""
+        return self.downstream.between_messages or bool(self._held)
 
     def release_if_quiet(self) -> None:
         """Give the backend back if its transaction is over and nothing more is on its way to it."""
         backend = self.backend
-        if backend is None or not backend.upstream.quiet or backend.sending or not self.downstream.between_messages:
+        if backend is None or not backend.upstream.quiet or backend.sending or not self._whole:
             return
         self.timed_out = False
         if self.mode is not PoolMode.SESSION:
@@ -231,7 +236,7 @@ class Lease(ABC):
             self.transactions += 1
             backend.pool.transactions += 1
             backend.transport.unwatch()
-            if not self.downstream.between_messages:
+            if not self._whole:
                 backend.sending = True
             if self.mode is PoolMode.SESSION:
                 backend.effects |= Effect.UNKNOWN

@@ -27,11 +27,14 @@ from ..errors import (
 )
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
-from ..wire import encode
+from ..wire import codes, encode
+from ..wire.downstream import LARGE_BYTES
+from ..wire.statements import has_kind, nothing_done
 from . import answers
 from .lease import Lease, Place
 from .outbox import Outbox
 from .parking import Parking
+from .prepared import FORGETFUL, Names
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -50,7 +53,17 @@ CLIENT_TERMINATED: Final = "client said goodbye"
 class Relay(Lease):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
-    __slots__ = ("_lost", "_reroutes", "client", "egress_parking", "ingress_parking", "outbox")
+    __slots__ = (
+        "_again",
+        "_aside",
+        "_lost",
+        "_reroutes",
+        "client",
+        "egress_parking",
+        "ingress_parking",
+        "names",
+        "outbox",
+    )
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
@@ -60,6 +73,13 @@ class Relay(Lease):
         self.outbox = Outbox(client)
         self.ingress_parking = Parking()
         self.egress_parking = Parking()
+        self.names: Names | None = None
+        """What the names of this client's prepared statements stand for; None where they are passed on as they are."""
+        if cluster.statements is not None:
+            self.names = Names(cluster.statements)
+            self.downstream.watching = True
+        self._again: tuple[bytes, list[int]] | None = None  # the batch under way, with its mentions
+        self._aside = b""  # the beginning of an answer that the client may not have to see
         self._reroutes = False  # the backend was chosen for a read only
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
 
@@ -129,13 +149,16 @@ class Relay(Lease):
         if backend is None:
             self._begin(batch)
         elif self.downstream.continuation:
-            self._send(backend, batch)
+            self._send(backend, batch, b"", unsynced=False)
             # The server may have answered before the message was complete.
             self.release_if_quiet()
         elif self.mode is PoolMode.SESSION:
             self._send_request(backend, batch)
         else:
-            route = self._route()
+            route = self._route(batch)
+            if self.names is not None and self._depends_on_answers(backend, route):
+                self._held = batch
+                return
             if self._reroutes and route.role is Role.PRIMARY and not backend.upstream.in_transaction:
                 # It belongs to another server, unless what is under way opens a transaction on this one.
                 self._held = batch
@@ -150,7 +173,10 @@ class Relay(Lease):
             self.since = self.heard_at
             self.timed_out = False
             backend.upstream.last_error = None
-        self._send(backend, batch)
+        downstream = self.downstream
+        if self.names is not None:
+            batch = self._translate(self.names, backend, batch)
+        self._send(backend, batch, downstream.markers, downstream.unsynced)
 
     def _begin(self, batch: bytes) -> None:
         """The start of a transaction, as far as the proxy knows: find a backend for it."""
@@ -168,7 +194,7 @@ class Relay(Lease):
         else:
             if self.cluster.retired:
                 self.rebind()
-            route = self._route()
+            route = self._route(batch)
             backend = self.cluster.acquire_nowait(route.role, self.heard_at)
             if backend is None:
                 self.queue(Place(self, batch, route))
@@ -177,7 +203,7 @@ class Relay(Lease):
                 self.since = self.heard_at
                 self.start(backend, batch, route)
 
-    def _route(self) -> Route:
+    def _route(self, batch: bytes) -> Route:
         downstream = self.downstream
         router = self.cluster.router
         if self.mode is PoolMode.SESSION:
@@ -185,17 +211,24 @@ class Relay(Lease):
         if downstream.doubtful:
             return router.unknown
         texts = downstream.texts
-        route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
+        if not downstream.named:
+            route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
+        elif self.names is None:
+            route = router.route_batch(texts).with_effects(Effect.PREPARED)
+        else:
+            route = self.names.route(batch, downstream.mentions, texts, router)
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
-        return route.with_effects(Effect.PREPARED) if downstream.named else route
+        return route
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
         if route.effects is not Effect.NONE:
             backend.effects |= route.effects
+        if self.names is not None:
+            batch = self._translate(self.names, backend, batch)
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings)
             if sql:
@@ -205,11 +238,10 @@ class Relay(Lease):
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
             self.egress_parking.wake()
-        self._send(backend, batch)
+        self._send(backend, batch, self.downstream.markers, self.downstream.unsynced)
 
-    def _send(self, backend: Backend, batch: bytes) -> None:
-        downstream = self.downstream
-        backend.upstream.expected.sent(downstream.markers, downstream.unsynced)
+    def _send(self, backend: Backend, batch: bytes, markers: bytes, unsynced: bool) -> None:
+        backend.upstream.expected.sent(markers, unsynced)
         try:
             sent = backend.transport.send_nowait(batch)
         except trio.BrokenResourceError as problem:
@@ -220,6 +252,74 @@ class Relay(Lease):
             backend.sending = True
             self.unsent = batch[sent:]
             self.ingress_parking.wake()
+
+    # -- prepared statements ---------------------------------------------------------------------------------------
+
+    def _depends_on_answers(self, backend: Backend, route: Route) -> bool:
+        """True if what this batch means is known only when the server has answered what was sent before."""
+        mentions = self.downstream.named or Effect.PREPARED in route.effects
+        return mentions and backend.upstream.statements.unsettled
+
+    def _translate(self, names: Names, backend: Backend, batch: bytes) -> bytes:
+        """The batch for this backend, and a note of it if it may be repeated."""
+        downstream, upstream = self.downstream, backend.upstream
+        self._again = None
+        if not (
+            downstream.named or downstream.unsynced or upstream.expected.unsynced or backend.effects & FORGETFUL
+        ) or (downstream.continuation):
+            return batch
+        if (
+            downstream.named
+            and downstream.markers == b"S"
+            and downstream.complete
+            and len(batch) <= LARGE_BYTES
+            and upstream.expected.settled
+            and upstream.status == codes.IDLE
+        ):
+            self._again = batch, downstream.mentions
+        return names.translate(batch, downstream.mentions, backend, unsynced=downstream.unsynced)
+
+    def _repeats(self, names: Names, backend: Backend, data: bytes) -> bool:
+        """After each answer: True if the request is under way once more, and the client is not to see this.
+
+        That is when a statement was out of date or gone, and the client has seen nothing of the request and no
+        statement of it was carried out. Without a Describe in it the client goes by the columns that it was told about
+        before: then it must hear that they have changed.
+        """
+        upstream, replies = backend.upstream, backend.upstream.statements
+        stale, missing = replies.stale, replies.missing
+        if not (stale or missing):
+            if data:
+                self._again = None
+            return False
+        if self._again is not None and not upstream.expected.settled:
+            self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
+            return True
+        replies.stale, replies.missing = False, None
+        again, self._again = self._again, None
+        if stale:
+            names.statements.renew()
+        elif missing and names.uses(missing):
+            backend.prepared.forget()
+        else:
+            return False
+        if again is None or not (upstream.quiet and nothing_done(data)):
+            return False
+        batch, mentions = again
+        if stale and not has_kind(batch, codes.DESCRIBE):
+            return False
+        names.rewind(batch, mentions)
+        self._send(backend, names.translate(batch, mentions, backend, unsynced=False), b"S", unsynced=False)
+        return True
+
+    def rebind(self) -> None:
+        """A reload replaced the cluster: go on with the new one, as it goes about prepared statements."""
+        super().rebind()
+        if self.mode is PoolMode.SESSION:
+            self.names = None
+            self.downstream.watching = False
+        elif self.names is not None and self.cluster.statements is not None:
+            self.names.statements = self.cluster.statements
 
     # -- egress: backend to client ---------------------------------------------------------------------------------
 
@@ -238,6 +338,10 @@ class Relay(Lease):
             if upstream.swallowed_error is not None and backend.last_words() is None:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
+            if self.names is not None:
+                data, self._aside = self._aside + data, b""
+                if self._repeats(self.names, backend, data):
+                    return True
             self.release_if_quiet()
             if data:
                 self._say(data)
@@ -287,8 +391,12 @@ class Relay(Lease):
             f"lost the connection to server {backend.pool.server.address}: {reason}",
             hint="The transaction may or may not have been committed; check before repeating it.",
         )
-        intact = upstream.between_messages and self.downstream.between_messages
+        intact = upstream.between_messages and self._whole
+        if self._aside:
+            aside, self._aside = self._aside, b""
+            self._say(aside)
         answer = answers.loss(error, upstream)
+        upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
         self.release()
         if self.mode is PoolMode.SESSION or not intact:

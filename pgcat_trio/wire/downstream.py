@@ -13,6 +13,7 @@ from typing import Final
 from ..errors import MessageTooLarge, ProtocolViolation
 from . import codes
 from .replies import MIXED
+from .statements import is_named
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -20,11 +21,18 @@ LARGE_BYTES: Final = 64 * 1024
 """Messages and batches up to this size wait until they are whole; larger ones are streamed. One receive's worth: less
 would stream ordinary statements (and so not read them), more would be memory that every client can claim."""
 
+NAMED_PARSE_BYTES: Final = 1 << 20
+"""A Parse of a named statement may have so many bytes where it has to be whole, see `Downstream.watching`."""
+
 _UNSYNCED: Final = frozenset(b"PBDEC")
 """Messages of the extended protocol: the server answers for good only at the next Sync."""
 _MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
 _MESSAGES: Final = _UNSYNCED | _MARKERS | _BOUNDARIES | frozenset(b"dX")
+
+
+def _may_deallocate(text: bytes) -> bool:
+    return text.lstrip()[:2].lower() in (b"de", b"di")
 
 
 class Downstream:
@@ -37,6 +45,7 @@ class Downstream:
     __slots__ = (
         "_boundary",
         "_buffer",
+        "_changes_names",
         "_discarding",
         "_max_message_bytes",
         "_position",
@@ -47,10 +56,12 @@ class Downstream:
         "doubtful",
         "executes",
         "markers",
+        "mentions",
         "named",
         "terminated",
         "texts",
         "unsynced",
+        "watching",
     )
 
     def __init__(self, max_message_bytes: int = codes.MAX_MESSAGE_BYTES) -> None:
@@ -61,6 +72,10 @@ class Downstream:
         self._position = 0  # how far the headers have been walked over
         self._boundary = 0  # the end of the last message that a server answers
         self._discarding = False
+        self._changes_names = False  # the batch holds a Parse or Close of a named statement
+        self.watching = False
+        """Names of statements are translated: fill ``mentions``, end a batch with the Sync after a Parse or Close of a
+        named statement (only its outcome says what the name means in the next one), keep a Parse of one whole."""
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
@@ -76,7 +91,10 @@ class Downstream:
         self.executes = False
         """The batch holds an Execute."""
         self.named = False
-        """The batch prepares a named statement."""
+        """The batch prepares a named statement; if ``watching``, or otherwise names one."""
+        self.mentions: list[int] = []
+        """If ``watching``: where in the batch the messages begin that name a statement, that are answered with
+        ParseComplete or CloseComplete, or that end a request or a COPY."""
         self.doubtful = False
         """The batch holds SQL of which only the beginning was seen, or a FunctionCall."""
 
@@ -135,6 +153,9 @@ class Downstream:
         self.texts = []
         self.markers = b""
         self.unsynced = self.executes = self.named = self.doubtful = False
+        if self.watching:
+            self._changes_names = False
+            self.mentions = []
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -143,6 +164,8 @@ class Downstream:
         self.markers = b"Q"
         self.complete = True
         self.unsynced = self.executes = self.named = self.doubtful = False
+        if self.watching:
+            self.mentions = [0]
         return data
 
     def discard_until_sync(self) -> None:
@@ -191,7 +214,7 @@ class Downstream:
             stop = position + 1 + length
             if kind not in _MESSAGES or not 4 <= length <= limit:
                 raise self._impossible(kind, length)
-            if stop > end and length < LARGE_BYTES and kind != codes.TERMINATE:
+            if stop > end and kind != codes.TERMINATE and (length < LARGE_BYTES or self._must_be_whole(data, position)):
                 break
             if kind in _UNSYNCED:
                 self.unsynced = True
@@ -199,6 +222,8 @@ class Downstream:
                     self.executes = True
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
+                elif self.watching:
+                    self._note_mention(data, position, stop)
             elif kind in _MARKERS:
                 mixed = self.unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
                 self.markers += bytes((MIXED if mixed else kind,))
@@ -210,6 +235,13 @@ class Downstream:
                     self.doubtful |= stop > end
                 elif kind == codes.FUNCTION_CALL:
                     self.doubtful = True
+                if self.watching:
+                    self.mentions.append(position)
+                    if kind == codes.QUERY:
+                        self._changes_names |= _may_deallocate(self.texts[-1])
+                    if self._changes_names and kind in (codes.SYNC, codes.QUERY):
+                        self._boundary = position = stop
+                        break
             elif kind == codes.TERMINATE:
                 self.terminated = True
                 break
@@ -233,8 +265,33 @@ class Downstream:
         name_end = data.find(0, position, stop)
         text_end = data.find(0, name_end + 1, stop) if name_end >= 0 else -1
         if name_end > position:
-            self.named = True
+            self.named = self._changes_names = True
+        if self.watching:
+            self.mentions.append(position - 5)
+            self._changes_names |= _may_deallocate(data[name_end + 1 : name_end + 20])
         if text_end < 0:
             self.doubtful = True
             text_end = min(stop, len(data))
         self.texts.append(data[name_end + 1 : text_end])
+
+    def _note_mention(self, data: bytes, position: int, stop: int) -> None:
+        """A Bind, Describe or Close."""
+        kind = data[position]
+        if is_named(data, position, stop):
+            self.named = True
+            self._changes_names |= kind == codes.CLOSE
+            self.mentions.append(position)
+        elif kind == codes.CLOSE:
+            self.mentions.append(position)
+
+    def _must_be_whole(self, data: bytes, position: int) -> bool:
+        """True for a Parse of a named statement where names are translated, however long it is."""
+        if not self.watching or data[position] != codes.PARSE or data[position + 5 : position + 6] == b"\0":
+            return False
+        length: int = _LENGTH.unpack_from(data, position + 1)[0]
+        if length > NAMED_PARSE_BYTES:
+            raise MessageTooLarge(
+                f"a statement of {length} bytes is over the limit of {NAMED_PARSE_BYTES} bytes for prepared statements",
+                hint="Leave the statement unnamed, or use session mode.",
+            )
+        return True

@@ -12,7 +12,8 @@ from typing import Final
 
 from ..errors import ProtocolViolation
 from . import codes, messages
-from .replies import SWALLOW, ExpectedReplies
+from .replies import SWALLOW, SYNC_REPLY, ExpectedReplies
+from .statements import REPLIES, StatementReplies
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -26,6 +27,8 @@ _TRACKED: Final = frozenset(
     )
 )
 """What the proxy reads. Everything else passes by its header alone."""
+
+_TRACKED_WITH_NOTES: Final = _TRACKED | REPLIES
 
 _MAX_LENGTH: Final = 0x7FFFFFFF
 """The length is a signed number on the wire: more would be negative to the client, who would lose its place."""
@@ -44,6 +47,7 @@ class Upstream:
         "changed_parameters",
         "expected",
         "last_error",
+        "statements",
         "status",
         "streaming",
         "swallowed_error",
@@ -51,6 +55,7 @@ class Upstream:
 
     def __init__(self) -> None:
         self.expected = ExpectedReplies()
+        self.statements = StatementReplies()
         self.status: int = codes.IDLE
         """Transaction status of the last ReadyForQuery: I, T or E."""
         self.changed_parameters: list[tuple[str, str]] = []
@@ -105,15 +110,22 @@ class Upstream:
         start = 0  # of the run that goes to the client (or, while swallowing, to nobody)
         kept: list[bytes] = []
         end = len(data)
+        tracked = _TRACKED_WITH_NOTES if self.statements.notes else _TRACKED
         while end - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
             stop = position + 1 + length
             if not 4 <= length <= _MAX_LENGTH:
                 raise ProtocolViolation(f"the server sent a message {chr(kind)!r} with the impossible length {length}")
-            if kind in _TRACKED and length <= _HOLD_BYTES:
+            if kind in tracked and length <= _HOLD_BYTES:
                 if stop > end:
                     break
+                if kind in REPLIES:
+                    if self.statements.swallows(kind):
+                        kept.append(data[start:position])
+                        start = stop
+                    position = stop
+                    continue
                 entry = self._track(kind, data[position + 5 : stop])
                 if kind == codes.READY_FOR_QUERY and (entry == SWALLOW) != self.expected.swallowing:
                     if entry != SWALLOW:
@@ -145,7 +157,13 @@ class Upstream:
                 raise ProtocolViolation("the server sent a malformed ReadyForQuery")
             self.status = body[0]
             self.last_error = None
-            return self.expected.ready()
+            entry = self.expected.ready()
+            if self.statements.notes:
+                if entry != SWALLOW:
+                    self.statements.ready()
+                if self.expected.settled:
+                    self.statements.abandon()
+            return entry
         if kind == codes.PARAMETER_STATUS:
             self.changed_parameters.append(messages.parameter_status(body))
         elif kind == codes.ERROR_RESPONSE:
@@ -153,8 +171,11 @@ class Upstream:
             if self.expected.swallowing:
                 self.swallowed_error = self.last_error
             self.expected.failed()
+            self.statements.failed(self.last_error)
         elif kind == codes.COPY_IN_RESPONSE:
+            syncs = self.expected.queue.count(SYNC_REPLY)
             self.expected.copy_in_begins()
+            self.statements.merge(syncs - self.expected.queue.count(SYNC_REPLY))
         else:
             self.streaming = True
         return None

@@ -34,8 +34,6 @@ WARNINGS = {
         "(also ignored: pools.postgres.sharding_function)",
     ),
     "chart": (
-        '31: pools."my-app.prod".prepared_statements_cache_size: ignored: '
-        "the cache of prepared statements is not built yet",
         '36: pools."my-app.prod".table_mutation_cache_ttl: PgCat ignores this name; taken for '
         'pools."my-app.prod".table_mutation_cache_ms_ttl where that is not set: write that instead',
     ),
@@ -44,7 +42,6 @@ WARNINGS = {
         "write that instead",
         "6: general.prepared_statements_cache_size: PgCat ignores this name; taken for "
         "pools.NAME.prepared_statements_cache_size where that is not set: write that instead",
-        "6: general.prepared_statements_cache_size: ignored: the cache of prepared statements is not built yet",
         "9: pools.sharded_db.db_activity_based_routing: ignored: routing by activity is not built yet "
         "(also ignored: pools.sharded_db.db_activity_based_ms_init_delay)",
         "10: pools.sharded_db.db_activity_based_ms_init_delay: PgCat ignores this name; taken for "
@@ -62,8 +59,6 @@ WARNINGS = {
         f"5: {_EXPORTER}",
         "18: general.worker_threads: ignored: worker processes are not built yet",
         "27: plugins: ignored: plugins are not built yet (also ignored: pools.sharded_db.plugins)",
-        "62: pools.sharded_db.prepared_statements_cache_size: ignored: "
-        "the cache of prepared statements is not built yet",
         "73: pools.sharded_db.dns_cache_enabled: has no effect here: it belongs in [general]",
         "74: pools.sharded_db.dns_max_ttl: has no effect here: it belongs in [general]",
         "76: pool.sharded_db.plugins: has no effect: the plugins of a pool stand in [pools.NAME.plugins]",

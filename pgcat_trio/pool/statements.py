@@ -1,0 +1,100 @@
+"""Prepared statements that many clients share: one for each text and parameter types in a cluster.
+
+Clients have names of their own for them (`session.prepared`); servers know them by a name of ours, which is never used
+for anything else as long as the process lives.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from ..routing.cache import MAX_TOTAL_BYTES, TextCache
+from ..wire.statements import PREFIX
+
+if TYPE_CHECKING:
+    from ..routing.route import Route, Router
+    from ..wire.statements import Note
+
+_numbers: Final = itertools.count(1)
+
+
+class Statement:
+    """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
+
+    __slots__ = ("__weakref__", "_route", "_router", "name", "tail")
+
+    def __init__(self, tail: bytes) -> None:
+        self.name = f"{PREFIX}{next(_numbers)}".encode()
+        self.tail = tail
+        self._router: Router | None = None
+        self._route: Route | None = None
+
+    @property
+    def text(self) -> bytes:
+        """The SQL."""
+        return self.tail.partition(b"\0")[0]
+
+    def route(self, router: Router) -> Route:
+        """Where this router sends the text; remembered."""
+        if self._route is None or self._router is not router:
+            self._router = router
+            self._route = router.route(self.text)
+        return self._route
+
+
+class Statements:
+    """The statements of one cluster: those that some client has a name for, and the ``size`` last parsed ones."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        """How many statements one backend may have prepared."""
+        self._by_tail: WeakValueDictionary[bytes, Statement] = WeakValueDictionary()
+        self._recent: TextCache[Statement] = TextCache(size, max_total_bytes=MAX_TOTAL_BYTES)
+
+    def find(self, tail: bytes) -> Statement:
+        """The one statement with this text and these types."""
+        statement = self._by_tail.get(tail)
+        if statement is None:
+            statement = self._by_tail[tail] = Statement(tail)
+        if self._recent.get(tail) is not statement:
+            self._recent.put(tail, statement)
+        return statement
+
+    def renew(self) -> None:
+        """Whoever parses from now on gets new statements: the tables have changed.
+
+        Those who have a name for an old one keep it, and learn from the server that it is out of date, as they would
+        without a proxy.
+        """
+        self._by_tail = WeakValueDictionary()
+        self._recent = TextCache(self.size, max_total_bytes=MAX_TOTAL_BYTES)
+
+
+class Prepared:
+    """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it."""
+
+    __slots__ = ("evictions", "hits", "misses", "names")
+
+    def __init__(self) -> None:
+        self.names: OrderedDict[bytes, Note] = OrderedDict()
+        self.hits = 0
+        self.misses = 0
+        self.evictions = 0
+
+    def has(self, statement: Statement, request: int) -> bool:
+        """True if a Bind in the request of this number will find the statement, if the server comes to it at all."""
+        note = self.names.get(statement.name)
+        if note is None or not (note.answered or note.request == request):
+            self.misses += 1
+            return False
+        self.names.move_to_end(statement.name)
+        self.hits += 1
+        return True
+
+    def forget(self) -> None:
+        """Nothing is known any more. What was about to be undone in the old book stays there."""
+        if self.names:
+            self.names = OrderedDict()

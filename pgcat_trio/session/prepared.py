@@ -1,0 +1,382 @@
+"""Prepared statements in transaction mode: a client's names for them, translated on the way to a backend.
+
+Only names change; a client's texts and values are passed on as they came. What a backend lacks is put before the
+message that needs it, and the replies to that are swallowed. A client's message never goes without a message to the
+server in its place: so it is the server that keeps replies in order, skips what comes after an error, and says what is
+wrong, in its own words. A name that is nobody's goes to the server as it is, which knows no such statement either.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from ..errors import TooManyStatements
+from ..routing.effects import Effect
+from ..wire import codes, encode
+from ..wire.replies import QUERY_REPLY, SYNC_REPLY
+from ..wire.statements import (
+    BIND_COMPLETE,
+    CLOSE_COMPLETE,
+    DEALLOCATE_STAND_IN,
+    DEFINE_STAND_IN,
+    END,
+    PARSE_COMPLETE,
+    PREFIX,
+    STAND_IN,
+    UNANSWERED,
+    Note,
+    close,
+    is_named,
+    parse,
+    prepare,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..pool.backend import Backend
+    from ..pool.statements import Statement, Statements
+    from ..routing.route import Route, Router
+
+MAX_NAMES: Final = 10_000
+"""Names that one client may have at a time."""
+
+MAX_TEXT_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of the texts behind them."""
+
+FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
+"""What may take prepared statements from a backend."""
+
+_HEADER: Final = struct.Struct("!BI")
+_CANONICAL: Final = PREFIX.encode()
+_NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
+
+_DEALLOCATE: Final = re.compile(
+    rb'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"(?P<quoted>(?:[^"]|"")+)"|(?!ALL\b)(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*',
+    re.IGNORECASE,
+)
+_CLEAR: Final = re.compile(rb"(?:^|;)\s*(?:DEALLOCATE\s+(?:PREPARE\s+)?ALL|DISCARD\s+ALL)\s*(?:;|$)", re.IGNORECASE)
+
+
+def deallocated(text: bytes) -> bytes | None:
+    """The name of which a text is the DEALLOCATE; None if it is none, or that of all."""
+    match = _DEALLOCATE.fullmatch(text)
+    if match is None:
+        return None
+    plain: bytes | None = match["plain"]
+    return match["quoted"].replace(b'""', b'"') if plain is None else plain.lower()
+
+
+def clears(text: bytes) -> bool:
+    """True if a text takes away all the names of a session."""
+    return _CLEAR.search(text) is not None
+
+
+class Names:
+    """What one client's names stand for: as of the last message that was translated, and undone if that fails."""
+
+    __slots__ = ("by_name", "statements", "text_bytes")
+
+    def __init__(self, statements: Statements) -> None:
+        self.statements = statements
+        self.by_name: dict[bytes, Statement] = {}
+        self.text_bytes = 0
+
+    def route(self, batch: bytes, mentions: Sequence[int], texts: Sequence[bytes], router: Router) -> Route:
+        """The route of a batch: that of the texts in it and of those that it names."""
+        used = []
+        for start in mentions:
+            if batch[start] == codes.BIND:
+                at = is_named(batch, start, len(batch))
+                statement = self.by_name.get(batch[at : batch.find(0, at)]) if at else None
+                if statement is not None:
+                    used.append(statement)
+        if len(used) == 1 and not texts:
+            return used[0].route(router)
+        return router.route_batch([*texts, *(statement.text for statement in used)])
+
+    def translate(self, batch: bytes, mentions: Sequence[int], backend: Backend, *, unsynced: bool) -> bytes:
+        """The bytes for a backend; what it will reply to them is noted in its codec.
+
+        ``mentions`` and ``unsynced`` are what `wire.downstream` says about the batch. To be called right before
+        `ExpectedReplies.sent`. Raises `TooManyStatements`, which must end the session.
+        """
+        expected = backend.upstream.expected
+        forgetful = bool(backend.effects & FORGETFUL)
+        if forgetful:
+            backend.prepared.forget()
+        translation = _Translation(self, batch, backend, forgetful)
+        try:
+            for start in mentions:
+                translation.message(start)
+        except BaseException:
+            backend.prepared.forget()  # nothing of this will be sent
+            raise
+        if translation.needs_notes or unsynced or expected.unsynced:
+            translation.put_down()
+        if forgetful:
+            backend.prepared.forget()
+        return translation.result()
+
+    # -- changes, and how to take them back ------------------------------------------------------------------------
+
+    def define(self, name: bytes, statement: Statement) -> Callable[[], object]:
+        """A client's Parse. Raises `TooManyStatements`."""
+        names = self.by_name
+        if len(names) >= MAX_NAMES or self.text_bytes + len(statement.tail) > MAX_TEXT_BYTES:
+            raise TooManyStatements(
+                f"too many prepared statements: a client may have {MAX_NAMES}, of {MAX_TEXT_BYTES >> 20} MiB together",
+                hint="Close statements that are not needed any more, or make them unnamed.",
+            )
+        names[name] = statement
+        self.text_bytes += len(statement.tail)
+        return partial(self._take_out, name)
+
+    def undefine(self, name: bytes) -> Callable[[], None]:
+        """A client's Close or DEALLOCATE of a name that it has."""
+        return partial(self._put_back, name, self._take_out(name))
+
+    def clear(self) -> Callable[[], None]:
+        """All names are gone."""
+        before, self.by_name = self.by_name, {}
+        text_bytes, self.text_bytes = self.text_bytes, 0
+        return partial(self._restore, before, text_bytes)
+
+    def uses(self, canonical: bytes) -> bool:
+        """True if a name of the client's stands for the statement that servers know by this name."""
+        return any(statement.name == canonical for statement in self.by_name.values())
+
+    def rewind(self, batch: bytes, mentions: Sequence[int]) -> None:
+        """Go back to before a batch of which the server has carried out no statement, to translate it once more.
+
+        What it prepared itself is not defined any more; what else it names stands for what a new Parse of the same text
+        would be, which is something else after `Statements.renew`.
+        """
+        for start in mentions:
+            kind = batch[start]
+            at = start + 5 if kind == codes.PARSE else is_named(batch, start, len(batch))
+            name = batch[at : batch.find(0, at)] if at else b""
+            if name not in self.by_name:
+                continue
+            if kind == codes.PARSE:
+                self._take_out(name)
+            elif kind != codes.CLOSE:
+                self.by_name[name] = self.statements.find(self.by_name[name].tail)
+
+    def _take_out(self, name: bytes) -> Statement:
+        statement = self.by_name.pop(name)
+        self.text_bytes -= len(statement.tail)
+        return statement
+
+    def _put_back(self, name: bytes, statement: Statement) -> None:
+        self.by_name[name] = statement
+        self.text_bytes += len(statement.tail)
+
+    def _restore(self, by_name: dict[bytes, Statement], text_bytes: int) -> None:
+        self.by_name = by_name
+        self.text_bytes = text_bytes
+
+
+class _Translation:
+    """One batch on its way to one backend."""
+
+    __slots__ = (
+        "_backend",
+        "_batch",
+        "_copied",
+        "_copying",
+        "_forgetful",
+        "_names",
+        "_notes",
+        "_out",
+        "_prepared",
+        "_request",
+        "needs_notes",
+    )
+
+    def __init__(self, names: Names, batch: bytes, backend: Backend, forgetful: bool) -> None:
+        self._names = names
+        self._batch = batch
+        self._backend = backend
+        self._prepared = backend.prepared
+        self._request = backend.upstream.statements.request
+        self._copying = backend.upstream.expected.copy_in
+        self._forgetful = forgetful
+        self._out: list[bytes] = []
+        self._copied = 0  # how much of the batch is in `_out`
+        self._notes: list[Note] = []
+        self.needs_notes = bool(backend.upstream.statements)
+
+    def result(self) -> bytes:
+        if not self._out:
+            return self._batch
+        self._out.append(self._batch[self._copied :])
+        return b"".join(self._out)
+
+    def put_down(self) -> None:
+        """Tell the backend's codec what to expect."""
+        replies = self._backend.upstream.statements
+        queue = self._backend.upstream.expected.queue
+        replies.expect(self._notes, sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in queue))
+        replies.request = self._request
+
+    def message(self, start: int) -> None:
+        """Translate the message that begins here, if its name must change, and note its replies."""
+        kind, length = _HEADER.unpack_from(self._batch, start)
+        stop = start + 1 + length
+        if kind in (codes.BIND, codes.DESCRIBE):
+            self._use(start, stop)
+        elif kind == codes.PARSE:
+            self._parse(start, stop)
+        elif kind == codes.CLOSE:
+            self._close(start, stop)
+        elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
+            self._copying = False
+        elif kind == codes.QUERY:
+            self._query(start, stop)
+            self._end()
+        elif not self._copying or kind != codes.SYNC:
+            # A Sync among copy data is ignored.
+            self._end()
+
+    def _end(self) -> None:
+        self._notes.append(Note(END, forward=True))
+        self._request += 1
+
+    # -- messages --------------------------------------------------------------------------------------------------
+
+    def _use(self, start: int, stop: int) -> None:
+        """Bind, Describe: what they name must be there."""
+        batch = self._batch
+        at = is_named(batch, start, stop)
+        end = batch.find(0, at, stop)
+        if not at or end < 0:
+            return
+        name = batch[at:end]
+        statement = self._names.by_name.get(name)
+        if statement is None:
+            self._keep_apart(name, start)
+            return
+        if not self._prepared.has(statement, self._request):
+            self._insert(start, self._prepare(statement))
+        length = stop - start - 1 + len(statement.name) - len(name)
+        self._replace(start, end, _HEADER.pack(batch[start], length) + batch[start + 5 : at] + statement.name)
+        if self._forgetful and clears(statement.text):
+            self._note(UNANSWERED, undo=self._names.clear())
+
+    def _parse(self, start: int, stop: int) -> None:
+        batch = self._batch
+        end = batch.find(0, start + 5, stop)
+        name = batch[start + 5 : end] if end >= 0 else b""
+        if not name:
+            text = batch[start + 6 : max(start + 6, batch.find(0, start + 6, stop))] if self._forgetful else b""
+            self._deallocate_by_parse(start, stop, text)
+            self._note(PARSE_COMPLETE, forward=True)
+        elif name in self._names.by_name:
+            # The server shall find that out: in a failed transaction, or of a faulty text, it says other things.
+            self._insert(start, prepare(name, _NOTHING))
+            self._note(CLOSE_COMPLETE)
+            self._note(PARSE_COMPLETE)
+            self._note(PARSE_COMPLETE, forward=True)
+            self._backend.effects |= Effect.PREPARED
+        else:
+            statement = self._names.statements.find(batch[end + 1 : stop])
+            undo = self._names.define(name, statement)
+            if self._prepared.has(statement, self._request):
+                self._replace(start, stop, DEFINE_STAND_IN)
+                self._note(CLOSE_COMPLETE)
+                self._note(PARSE_COMPLETE, forward=True, undo=undo)
+            else:
+                self._replace(start, stop, self._prepare(statement, undo))
+
+    def _close(self, start: int, stop: int) -> None:
+        at = is_named(self._batch, start, stop)
+        name = self._batch[at : self._batch.find(0, at, stop)] if at else b""
+        # The server has no statement of that name and answers all the same: only ours must not be closed by it.
+        if name.startswith(_CANONICAL):
+            self._replace(start, stop, close(STAND_IN))
+        undo = self._names.undefine(name) if name in self._names.by_name else None
+        self._note(CLOSE_COMPLETE, forward=True, undo=undo)
+
+    def _query(self, start: int, stop: int) -> None:
+        """DEALLOCATE in the simple protocol: the same in the extended one, which leads to the same replies."""
+        if not self._forgetful:
+            return
+        text = self._batch[start + 5 : stop - 1]
+        name = deallocated(text)
+        if name is not None and name in self._names.by_name:
+            bind_and_execute = encode.message(b"B", bytes(8)) + encode.message(b"E", bytes(5))
+            run = parse(b"", DEALLOCATE_STAND_IN + bytes(3)) + bind_and_execute + encode.SYNC
+            self._replace(start, stop, DEFINE_STAND_IN + run)
+            for kind in (CLOSE_COMPLETE, PARSE_COMPLETE, PARSE_COMPLETE, BIND_COMPLETE):
+                self._note(kind)
+            self._note(UNANSWERED, undo=self._names.undefine(name))
+        elif clears(text):
+            self._note(UNANSWERED, undo=self._names.clear())
+
+    def _deallocate_by_parse(self, start: int, stop: int, text: bytes) -> None:
+        """DEALLOCATE in the extended protocol. Who parses it is taken to execute it."""
+        name = deallocated(text)
+        if name is not None and name in self._names.by_name:
+            self._insert(start, DEFINE_STAND_IN)
+            self._note(CLOSE_COMPLETE)
+            self._note(PARSE_COMPLETE)
+            rest = self._batch[start + 6 + len(text) : stop]
+            self._replace(start, stop, parse(b"", DEALLOCATE_STAND_IN + rest))
+            self._note(UNANSWERED, undo=self._names.undefine(name))
+        elif clears(text):
+            self._note(UNANSWERED, undo=self._names.clear())
+
+    # -- what a backend has ----------------------------------------------------------------------------------------
+
+    def _prepare(self, statement: Statement, undo: Callable[[], object] | None = None) -> bytes:
+        """Prepare a statement, and make room for it. With ``undo`` it is a client's own Parse, who gets the reply."""
+        names = self._prepared.names
+        evictions = b""
+        while len(names) >= self._names.statements.size:
+            evictions += self._drop(next(iter(names)))
+            self._prepared.evictions += 1
+        self._note(CLOSE_COMPLETE)
+        note = self._note(PARSE_COMPLETE, forward=undo is not None)
+        names[statement.name] = note
+
+        def failed() -> None:
+            if names.get(statement.name) is note:
+                del names[statement.name]
+            if undo is not None:
+                undo()
+
+        note.undo = failed
+        return evictions + prepare(statement.name, statement.tail)
+
+    def _drop(self, name: bytes) -> bytes:
+        """Close one of our statements on the backend."""
+        names = self._prepared.names
+        note = names.pop(name)
+        self._note(CLOSE_COMPLETE, undo=partial(names.setdefault, name, note))
+        return close(name)
+
+    def _keep_apart(self, name: bytes, start: int) -> None:
+        """A client names what it does not have: it must not find what is ours."""
+        if name in self._prepared.names:
+            self._insert(start, self._drop(name))
+
+    # -- bytes and notes -------------------------------------------------------------------------------------------
+
+    def _note(self, kind: int, *, forward: bool = False, undo: Callable[[], object] | None = None) -> Note:
+        note = Note(kind, forward=forward, request=self._request, undo=undo)
+        self._notes.append(note)
+        if not forward or undo is not None:
+            self.needs_notes = True
+        return note
+
+    def _insert(self, at: int, data: bytes) -> None:
+        self._replace(at, at, data)
+
+    def _replace(self, start: int, stop: int, data: bytes) -> None:
+        self._out.append(self._batch[self._copied : start])
+        self._out.append(data)
+        self._copied = stop

@@ -1,0 +1,205 @@
+"""Replies about prepared statements: which of a server's are the client's, which answer what the proxy put in between.
+
+Whoever translates statement names (`session.prepared`) adds messages of its own to a client's batch. The server answers
+them in order, skips them after an error as it skips the client's, and says so by its silence. So there is one `Note`
+for each reply ParseComplete, CloseComplete and (rarely) BindComplete to come, and one `END` for each ReadyForQuery;
+what has no answer by then was not carried out, and what was assumed about it is undone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from . import codes, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+PARSE_COMPLETE: Final = ord("1")
+BIND_COMPLETE: Final = ord("2")
+CLOSE_COMPLETE: Final = ord("3")
+REPLIES: Final = frozenset((PARSE_COMPLETE, BIND_COMPLETE, CLOSE_COMPLETE))
+
+PREFIX: Final = "pgcat_"
+"""What the proxy's own names for statements begin with. A client may use such names, too: they are kept apart."""
+
+
+_OURS: Final = re.compile(rf"\b{PREFIX}[0-9]+\b")
+
+END: Final = codes.READY_FOR_QUERY
+UNANSWERED: Final = 0
+"""The kind of a note for something that has no reply of its own: it was done if the next reply comes."""
+
+_HARMLESS: Final = frozenset((PARSE_COMPLETE, BIND_COMPLETE, CLOSE_COMPLETE, *b"tTnNSEZ"))
+
+
+class Note:
+    """One reply to come. ``undo`` is called if it does not; ``request`` counts the ReadyForQuery of the backend."""
+
+    __slots__ = ("answered", "forward", "kind", "request", "undo")
+
+    def __init__(self, kind: int, *, forward: bool, request: int = 0, undo: Callable[[], object] | None = None) -> None:
+        self.kind = kind
+        self.forward = forward
+        self.request = request
+        self.undo = undo
+        self.answered = False
+
+
+class StatementReplies:
+    """The notes of one backend, in the order of the replies. Empty, and of no cost, while there is nothing to note.
+
+    A request that was sent while it was empty has no notes and no `END`; `expect` makes up for the missing ends.
+    """
+
+    __slots__ = ("_failed", "missing", "notes", "request", "stale")
+
+    def __init__(self) -> None:
+        self.notes: deque[Note] = deque()
+        self.request = 0
+        """The number of the request whose end has not been noted yet."""
+        self.stale = False
+        self.missing: bytes | None = None
+        """What `is_stale` and `missing_name` said of the last error; whoever looks resets them."""
+        self._failed = False
+
+    def __bool__(self) -> bool:
+        return bool(self.notes)
+
+    def expect(self, notes: Iterable[Note], outstanding: int) -> None:
+        """Add the notes of a batch about to be sent, before which the client is owed ``outstanding`` ReadyForQuery."""
+        known = sum(note.kind == END for note in self.notes)
+        self.notes.extend(Note(END, forward=True) for _ in range(outstanding - known))
+        self.notes.extend(notes)
+
+    @property
+    def unsettled(self) -> bool:
+        """True while a request that has been sent whole may still change what a client's names mean, or fail to."""
+        changes = False
+        for note in self.notes:
+            changes |= note.undo is not None and (note.forward or note.kind == UNANSWERED)
+            if changes and note.kind == END:
+                return True
+        return False
+
+    def swallows(self, kind: int) -> bool:
+        """One of `REPLIES` arrived: True if the client must not see it."""
+        notes = self.notes
+        while notes and notes[0].kind == UNANSWERED and kind != BIND_COMPLETE:
+            notes.popleft()
+        if not notes or notes[0].kind != kind:
+            return False
+        note = notes.popleft()
+        note.answered = True
+        return not note.forward
+
+    def failed(self, error: dict[str, str]) -> None:
+        """ErrorResponse arrived: the server skips the rest of the request."""
+        self._failed = bool(self.notes)
+        self.stale = is_stale(error)
+        self.missing = missing_name(error)
+
+    def ready(self) -> None:
+        """The ReadyForQuery of a client's request arrived: undo what was not done in it."""
+        missed: list[Note] = []
+        while self.notes:
+            note = self.notes.popleft()
+            if note.kind == END:
+                break
+            if note.kind != UNANSWERED or self._failed:
+                missed.append(note)
+        self._failed = False
+        _undo(missed)
+
+    def abandon(self) -> None:
+        """No more replies will come: undo what has not been answered."""
+        missed, self.notes = self.notes, deque()
+        self._failed = False
+        _undo(missed)
+
+    def merge(self, count: int) -> None:
+        """The server ignores the next ``count`` Syncs (COPY): what follows them belongs to the same request."""
+        for note in [note for note in self.notes if note.kind == END][:count]:
+            self.notes.remove(note)
+
+
+def _undo(notes: Iterable[Note]) -> None:
+    for note in reversed(list(notes)):
+        if note.undo is not None:
+            note.undo()
+
+
+# -- bytes ---------------------------------------------------------------------------------------------------------
+
+STAND_IN: Final = PREFIX.encode() + b"stand_in"
+"""The name of a statement that stands in for others: always parsed anew, never executed."""
+
+
+def parse(name: bytes, tail: bytes) -> bytes:
+    """Parse; ``tail`` is all that follows the name: text, NUL, parameter types."""
+    return encode.message(b"P", name + b"\0" + tail)
+
+
+def close(name: bytes) -> bytes:
+    """Close of a statement. Closing one that does not exist is no error."""
+    return encode.message(b"C", b"S" + name + b"\0")
+
+
+def prepare(name: bytes, tail: bytes) -> bytes:
+    """Close and Parse: prepares the statement whether or not there is one of that name. Two replies."""
+    return close(name) + parse(name, tail)
+
+
+DEFINE_STAND_IN: Final = prepare(STAND_IN, b"SELECT\0\0\0")
+"""Its ParseComplete is what a client gets for a Parse that need not be done: the server says it where the client
+expects it, skips it after an error, and refuses it in a failed transaction in the usual words."""
+
+DEALLOCATE_STAND_IN: Final = b"DEALLOCATE " + STAND_IN
+
+
+def is_named(data: bytes, start: int, stop: int) -> int:
+    """Where the name of the statement of a Bind, Describe or Close begins, 0 if it names none.
+
+    ``start`` and ``stop`` are the message's; of a large one the end may be missing in ``data``.
+    """
+    at = start + 6
+    if data[start] == codes.BIND:
+        at = data.find(0, start + 5, stop) + 1  # after the portal's name
+    elif data[start + 5 : at] != b"S":
+        return 0
+    return at if at and data[at : at + 1] not in (b"", b"\0") else 0
+
+
+def nothing_done(replies: bytes) -> bool:
+    """True if these are whole messages up to one last ReadyForQuery, and no statement was carried out in them."""
+    position = 0
+    kind = 0
+    while len(replies) - position >= 5:
+        kind = replies[position]
+        if kind not in _HARMLESS:
+            return False
+        position += 1 + int.from_bytes(replies[position + 1 : position + 5])
+    return position == len(replies) and kind == END
+
+
+def has_kind(batch: bytes, kind: int) -> bool:
+    """True if one of the messages is of this kind."""
+    position = 0
+    while len(batch) - position >= 5:
+        if batch[position] == kind:
+            return True
+        position += 1 + int.from_bytes(batch[position + 1 : position + 5])
+    return False
+
+
+def missing_name(error: dict[str, str]) -> bytes | None:
+    """The name of ours, or like ours, that an error says is no statement's. The message holds it in any language."""
+    found = _OURS.search(error.get("M", "")) if error.get("C") == "26000" else None
+    return found and found[0].encode()
+
+
+def is_stale(error: dict[str, str]) -> bool:
+    """True for the error of a statement whose tables have changed: it would return other columns than it was to."""
+    return error.get("C") == "0A000" and error.get("R") == "RevalidateCachedQuery"

@@ -1,0 +1,239 @@
+"""Drivers that prepare statements, over a pool in transaction mode with fewer backends than clients."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import asyncpg
+import psycopg
+import pytest
+import trio
+from support.client import bind, connect, describe_portal, execute, parse
+from support.proxy import APP_USER, ProxyThread, proxy_config, running_proxy
+
+from pgcat_trio.wire import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pgcat_trio.embedded import EmbeddedCluster
+
+CACHE = "prepared_statements_cache_size"
+
+
+@pytest.fixture
+def proxy(cluster: EmbeddedCluster, schema: None) -> Iterator[ProxyThread]:
+    config = proxy_config(cluster, pool_size=2, pool=f"{CACHE} = 100", general="server_round_robin = true")
+    with ProxyThread(config) as proxy:
+        yield proxy
+
+
+def connect_psycopg(proxy: ProxyThread, threshold: int | None = 5) -> psycopg.Connection[tuple[object, ...]]:
+    dsn = f"{proxy.dsn()}?sslmode=disable"
+    return psycopg.connect(dsn, autocommit=True, prepare_threshold=threshold)
+
+
+def backends_of(proxy: ProxyThread) -> list[object]:
+    pools = proxy.proxy.supervisor.directory.pools()
+    return proxy.call_sync(lambda: [backend for pool in pools for backend in pool.backends])  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("threshold", [0, 1, 5], ids=["always", "from the second", "by default"])
+def test_psycopg_prepares(proxy: ProxyThread, threshold: int) -> None:
+    clients = [connect_psycopg(proxy, threshold) for _ in range(4)]
+    for round_number in range(12):
+        for number, client in enumerate(clients):
+            row = client.execute("select %s::int + %s", (round_number, number)).fetchone()
+            assert row == (round_number + number,)
+            with client.transaction():
+                client.execute("insert into item (name, amount) values (%s, %s)", (f"n{number}", round_number))
+                assert client.execute("select count(*) from item").fetchone() == (4 * round_number + number + 1,)
+            with pytest.raises(psycopg.errors.DivisionByZero):
+                client.execute("select 1 / %s::int", (0,))
+    for client in clients:
+        client.close()
+    assert {backend.effects for backend in backends_of(proxy)} == {0}  # type: ignore[attr-defined]
+
+
+def test_psycopg_forgets_the_oldest_by_deallocate(proxy: ProxyThread) -> None:
+    with connect_psycopg(proxy, 0) as client:
+        client.prepared_max = 5
+        for turn in range(3):
+            for number in range(12):
+                assert client.execute(f"select {number} + %s::int", (turn,)).fetchone() == (number + turn,)
+
+
+def test_psycopg_pipelines(proxy: ProxyThread) -> None:
+    with connect_psycopg(proxy, 0) as client, connect_psycopg(proxy, 0) as other:
+        for turn in range(5):
+            with client.pipeline() as pipeline:
+                cursors = [client.execute("select %s::int, %s::text", (n, "x" * n)) for n in range(50)]
+                pipeline.sync()
+                assert other.execute("select %s::int, %s::text", (turn, "y")).fetchone() == (turn, "y")
+                assert [cursor.fetchone() for cursor in cursors] == [(n, "x" * n) for n in range(50)]
+        with client.cursor() as cursor:
+            cursor.executemany("insert into item (name) values (%s)", [(f"n{i}",) for i in range(300)])
+        assert other.execute("select count(*) from item").fetchone() == (300,)
+
+
+def test_asyncpg_with_its_cache(proxy: ProxyThread, run_asyncio: Callable[..., object]) -> None:
+    async def main() -> None:
+        pool = await asyncpg.create_pool(proxy.dsn(), min_size=4, max_size=4, ssl=False)
+        try:
+            for turn in range(30):
+                async with pool.acquire() as one, pool.acquire() as two:
+                    assert await one.fetchval("select $1::int + 1", turn) == turn + 1
+                    assert await two.fetchval("select $1::int + 1", turn) == turn + 1
+                    statement = await two.prepare("select $1::text")
+                    assert await statement.fetchval("x") == "x"
+                    async with one.transaction():
+                        await one.executemany("insert into item (name, amount) values ($1, $2)", [("a", 1), ("b", 2)])
+                        rows = [row async for row in one.cursor("select name from item order by id", prefetch=7)]
+                        assert len(rows) == 2 * (turn + 1)
+                    with pytest.raises(asyncpg.PostgresSyntaxError):
+                        await two.fetchval("selec 1")
+        finally:
+            await pool.close()
+
+    run_asyncio(main)
+
+
+@pytest.fixture
+def run_asyncio() -> Callable[..., object]:
+    return lambda main: asyncio.run(main())
+
+
+def test_asyncpg_after_a_change_of_the_table(proxy: ProxyThread, run_asyncio: Callable[..., object]) -> None:
+    async def main() -> None:
+        clients = [await asyncpg.connect(proxy.dsn(), ssl=False) for _ in range(3)]
+        for _ in range(2):
+            for client in clients:
+                await client.fetch("select * from item")
+        await clients[0].execute("alter table item add column more int default 7")
+        for _ in range(3):
+            for client in clients:
+                await client.execute("insert into item (name) values ('x')")
+                rows = await client.fetch("select * from item limit 1")
+                assert dict(rows[0])["more"] == 7
+        for client in clients:
+            await client.close()
+
+    run_asyncio(main)
+
+
+def test_psycopg_after_a_change_of_the_table(proxy: ProxyThread) -> None:
+    clients = [connect_psycopg(proxy, 0) for _ in range(3)]
+    for _ in range(2):
+        for client in clients:
+            assert client.execute("select * from item").fetchall() == []
+    clients[0].execute("insert into item (name, amount) values ('x', 1)")
+    clients[0].execute("alter table item drop column amount")
+    for _ in range(3):
+        clients.append(connect_psycopg(proxy, 0))
+        for client in clients:
+            assert client.execute("select * from item").fetchall() == [(1, "x")]
+    for client in clients:
+        client.close()
+
+
+def test_a_statement_lost_behind_our_back_is_prepared_again(proxy: ProxyThread) -> None:
+    with connect_psycopg(proxy, 0) as client:
+        client.execute(
+            "create or replace function public.forget() returns void language plpgsql "
+            "as $$ begin execute 'deallocate all'; end $$"
+        )
+        for n in range(6):
+            client.execute("select public.forget()", prepare=False)
+            assert client.execute("select %s::int", (n,)).fetchone() == (n,)
+
+
+def test_a_thousand_statements_over_a_cache_of_100(proxy: ProxyThread) -> None:
+    clients = [connect_psycopg(proxy, 0) for _ in range(3)]
+    for client in clients:
+        client.prepared_max = 1000
+    for turn in range(2):
+        for number in range(1000):
+            client = clients[(number + turn) % 3]
+            assert client.execute(f"select {number} + %s::int", (turn,)).fetchone() == (number + turn,)
+    for client in clients:
+        in_server = client.execute("select count(*) from pg_prepared_statements", prepare=False).fetchone()
+        assert in_server is not None
+        assert in_server[0] <= 101  # and the stand-in
+    for client in clients:
+        client.close()
+    for backend in backends_of(proxy):
+        prepared = backend.prepared  # type: ignore[attr-defined]
+        assert len(prepared.names) <= 100
+        assert not prepared.misses or prepared.misses >= prepared.evictions >= 100
+
+
+def test_pgbench_with_more_clients_than_backends(cluster: EmbeddedCluster) -> None:
+    # A thread for each client: pgbench blocks the thread when it prepares, also in a transaction that holds a backend.
+    config = proxy_config(cluster, pool_size=4, auth_type="trust", pool=f"{CACHE} = 100")
+    with ProxyThread(config) as proxy:
+        where = ["-h", proxy.host, "-p", str(proxy.port), "-U", APP_USER, cluster.database]
+        environ = {**os.environ, **cluster.environ, "PGSSLMODE": "disable"}
+        for options in (
+            ["-i", "-I", "dtgvp", "-s", "1", "-q"],
+            ["-n", "-M", "prepared", "-c", "20", "-j", "20", "-t", "40"],
+        ):
+            command = [str(cluster.bin_dir / "pgbench"), *options, *where]
+            done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, done.stderr
+        assert "number of transactions actually processed: 800/800" in done.stdout
+        with psycopg.connect(f"{proxy.dsn()}?sslmode=disable") as client:
+            sums = "select (select sum(bbalance) from pgbench_branches) = (select sum(delta) from pgbench_history)"
+            assert client.execute(sums).fetchone() == (True,)
+
+
+@pytest.mark.trio
+async def test_what_a_prepared_read_needs_decides_where_it_runs(cluster: EmbeddedCluster) -> None:
+    use = bind(name="s") + describe_portal() + execute() + encode.SYNC
+    async with running_proxy(proxy_config(cluster, splitting=True, pool=f"{CACHE} = 10")) as proxy:
+        async with await connect(proxy) as client:
+            for sql, places in (
+                ("select pg_is_in_recovery()", {"t", "f"}),
+                ("select pg_is_in_recovery() from (values (1)) v for update", None),
+            ):
+                await client.ask(parse(sql, "s") + encode.SYNC)
+                if places:
+                    seen = {(await client.ask(use)).rows_or_raise()[0][0] for _ in range(12)}
+                    assert "t" in seen
+                await client.query("deallocate s")
+            await client.ask(parse("select txid_current() > 0, pg_is_in_recovery()", "s") + encode.SYNC)
+            seen = {(await client.ask(use)).rows_or_raise()[0][1] for _ in range(6)}
+            assert seen == {"f"}
+
+
+@pytest.mark.trio
+async def test_what_a_prepared_statement_leaves_behind_is_cleaned(cluster: EmbeddedCluster) -> None:
+    config = proxy_config(cluster, pool_size=1, pool=f"{CACHE} = 10")
+    async with running_proxy(config) as proxy, await connect(proxy) as one, await connect(proxy) as two:
+        await one.ask(parse("set work_mem = '77MB'", "s") + encode.SYNC)
+        await one.ask(bind(name="s") + execute() + encode.SYNC)
+        assert await two.query("show work_mem") != [["77MB"]]
+        await one.ask(bind(name="s") + execute() + encode.SYNC)
+        with trio.fail_after(5):
+            assert await two.query("show work_mem") != [["77MB"]]
+
+
+@pytest.mark.trio
+async def test_session_mode_passes_names_on(cluster: EmbeddedCluster) -> None:
+    config = proxy_config(cluster, pool_mode="session", pool=f"{CACHE} = 10")
+    async with running_proxy(config) as proxy, await connect(proxy) as client:
+        await client.ask(parse("select 1", "mine") + encode.SYNC)
+        assert await client.query("select name from pg_prepared_statements") == [["mine"]]
+
+
+@pytest.mark.trio
+async def test_too_many_names_end_the_session(cluster: EmbeddedCluster) -> None:
+    config = proxy_config(cluster, pool_size=1, pool=f"{CACHE} = 10")
+    async with running_proxy(config) as proxy, await connect(proxy) as greedy, await connect(proxy) as other:
+        with pytest.raises(Exception, match="53400"), trio.fail_after(30):
+            for hundred in range(101):
+                names = (f"s{hundred}_{number}" for number in range(100))
+                await greedy.ask(b"".join(parse("select 1", name) for name in names) + encode.SYNC)
+        assert (await other.ask(parse("select 1", "a") + bind(name="a") + execute() + encode.SYNC)).rows == [["1"]]
