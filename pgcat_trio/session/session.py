@@ -14,7 +14,7 @@ import trio
 
 from ..errors import IdleInTransaction, ProxyError, ShuttingDown
 from ..wire import codes, encode
-from .relay import CLIENT_LEFT, Relay
+from .relay import Relay
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
