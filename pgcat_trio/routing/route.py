@@ -107,13 +107,23 @@ class Router:
 
     def route(self, sql: bytes) -> Route:
         """The route of a text outside a transaction, given without its terminating NUL."""
-        if not (self.splitting or is_telling(sql)):
-            return self._plain
+        if not self.splitting:
+            return self._route_unsplit(sql)
         key = without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
         found = self.cache.get(key)
         if found is None:
             found = self._decide(sql)
             self.cache.put(key, found)
+        return found
+
+    def _route_unsplit(self, sql: bytes) -> Route:
+        # A text with parameters comes again; one with its values in it hardly does.
+        if b"$" not in sql and not is_telling(sql):
+            return self._plain
+        found = self.cache.get(sql)
+        if found is None:
+            found = self._decide(sql)
+            self.cache.put(sql, found)
         return found
 
     def route_batch(self, texts: Sequence[bytes]) -> Route:

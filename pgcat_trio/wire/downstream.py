@@ -206,6 +206,9 @@ class Downstream:
         ``_position`` ends past the data when the last message is a large one whose rest has not arrived.
         """
         position = self._position
+        boundary = self._boundary
+        unsynced = self.unsynced
+        watching = self.watching
         end = len(data)
         limit = self._max_message_bytes
         while end - position >= 5:
@@ -217,39 +220,44 @@ class Downstream:
             if stop > end and kind != codes.TERMINATE and (length < LARGE_BYTES or self._must_be_whole(data, position)):
                 break
             if kind in _UNSYNCED:
-                self.unsynced = True
+                unsynced = True
                 if kind == codes.EXECUTE:
                     self.executes = True
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
-                elif self.watching:
+                elif watching:
                     self._note_mention(data, position, stop)
             elif kind in _MARKERS:
-                mixed = self.unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
+                mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
                 self.markers += bytes((MIXED if mixed else kind,))
                 if kind in _BOUNDARIES:
-                    self.unsynced = False
+                    unsynced = False
                 if kind == codes.QUERY:
                     # The text ends before its NUL, if the message has arrived that far.
                     self.texts.append(data[position + 5 : stop - 1])
                     self.doubtful |= stop > end
                 elif kind == codes.FUNCTION_CALL:
                     self.doubtful = True
-                if self.watching:
-                    self.mentions.append(position)
-                    if kind == codes.QUERY:
-                        self._changes_names |= _may_deallocate(self.texts[-1])
-                    if self._changes_names and kind in (codes.SYNC, codes.QUERY):
-                        self._boundary = position = stop
-                        break
+                if watching and self._changes_names_by(kind, position):
+                    boundary = position = stop
+                    break
             elif kind == codes.TERMINATE:
                 self.terminated = True
                 break
             position = stop
             if kind in _BOUNDARIES:
-                self._boundary = stop
+                boundary = stop
         self._position = position
-        self.complete = self._boundary == position and not self.unsynced
+        self._boundary = boundary
+        self.unsynced = unsynced
+        self.complete = boundary == position and not unsynced
+
+    def _changes_names_by(self, kind: int, position: int) -> bool:
+        """Note a marker where names are watched; True if the batch ends with it because names have changed before."""
+        self.mentions.append(position)
+        if kind == codes.QUERY:
+            self._changes_names |= _may_deallocate(self.texts[-1])
+        return self._changes_names and kind in (codes.SYNC, codes.QUERY)
 
     def _impossible(self, kind: int, length: int) -> ProtocolViolation:
         if kind not in _MESSAGES:
