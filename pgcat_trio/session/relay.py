@@ -32,9 +32,10 @@ from ..wire.downstream import LARGE_BYTES
 from ..wire.statements import has_kind, nothing_done
 from . import answers
 from .lease import Lease, Place
+from .names import Names
 from .outbox import Outbox
 from .parking import Parking
-from .prepared import FORGETFUL, Names
+from .prepared import FORGETFUL, translate
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -277,7 +278,7 @@ class Relay(Lease):
             and upstream.status == codes.IDLE
         ):
             self._again = batch, downstream.mentions
-        return names.translate(batch, downstream.mentions, backend, unsynced=downstream.unsynced)
+        return translate(names, batch, downstream.mentions, backend, unsynced=downstream.unsynced)
 
     def _repeats(self, names: Names, backend: Backend, data: bytes) -> bool:
         """After each answer: True if the request is under way once more, and the client is not to see this.
@@ -309,7 +310,7 @@ class Relay(Lease):
         if stale and not has_kind(batch, codes.DESCRIBE):
             return False
         names.rewind(batch, mentions)
-        self._send(backend, names.translate(batch, mentions, backend, unsynced=False), b"S", unsynced=False)
+        self._send(backend, translate(names, batch, mentions, backend, unsynced=False), b"S", unsynced=False)
         return True
 
     def rebind(self) -> None:
