@@ -80,7 +80,7 @@ class General:
     healthcheck_timeout_s: float = duration_ms(1.0, at_least=1, zero_hint=NO_ZERO)
     healthcheck_delay_s: float = duration_ms(30.0)  # 0: check at every checkout
     ban_time_s: float = duration_s(60.0)  # 0: ban nobody
-    validate_config: bool = setting(True)  # connect min_pool_size backends before clients are accepted
+    validate_config: bool = setting(True)  # try each server's login before clients are accepted
 
     client_login_timeout_s: float = duration_ms(60.0, at_least=1, zero_hint=NO_ZERO)
     client_write_timeout_s: float = duration_ms(60.0)  # 0: off

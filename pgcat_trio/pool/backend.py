@@ -44,7 +44,6 @@ class Backend:
         "retired",
         "sending",
         "settings",
-        "transactions",
         "transport",
         "upstream",
     )
@@ -64,7 +63,6 @@ class Backend:
         self.idle_since = now
         self.on_idle_data: Callable[[bytes], bool] = bool
         """What its pool does with bytes that come while it is idle."""
-        self.transactions = 0
         self.effects = NO_EFFECT
         """What its users have left behind on it since it was last cleaned."""
         self.prepared = Prepared()

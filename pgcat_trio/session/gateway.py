@@ -49,11 +49,6 @@ class Gateway(Protocol):
         """TLS for clients, None if no certificate is configured."""
         ...
 
-    @property
-    def draining(self) -> bool:
-        """True once the server is shutting down."""
-        ...
-
     def admit(self) -> None:
         """Raise `TooManyClients` if one connection more than allowed is open."""
         ...
