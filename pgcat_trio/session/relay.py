@@ -27,15 +27,12 @@ from ..errors import (
 )
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
-from ..wire import codes, encode
-from ..wire.downstream import LARGE_BYTES
-from ..wire.statements import has_kind, nothing_done
+from ..wire import encode
 from . import answers
-from .lease import Lease, Place
-from .names import Names
+from .lease import Place
 from .outbox import Outbox
 from .parking import Parking
-from .prepared import FORGETFUL, translate
+from .statements import Translator
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -51,18 +48,15 @@ CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Lease):
+class Relay(Translator):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = (
-        "_again",
-        "_aside",
         "_lost",
         "_reroutes",
         "client",
         "egress_parking",
         "ingress_parking",
-        "names",
         "outbox",
     )
 
@@ -74,13 +68,6 @@ class Relay(Lease):
         self.outbox = Outbox(client)
         self.ingress_parking = Parking()
         self.egress_parking = Parking()
-        self.names: Names | None = None
-        """What the names of this client's prepared statements stand for; None where they are passed on as they are."""
-        if cluster.statements is not None:
-            self.names = Names(cluster.statements)
-            self.downstream.watching = True
-        self._again: tuple[bytes, list[int]] | None = None  # the batch under way, with its mentions
-        self._aside = b""  # the beginning of an answer that the client may not have to see
         self._reroutes = False  # the backend was chosen for a read only
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
 
@@ -253,74 +240,6 @@ class Relay(Lease):
             backend.sending = True
             self.unsent = batch[sent:]
             self.ingress_parking.wake()
-
-    # -- prepared statements ---------------------------------------------------------------------------------------
-
-    def _depends_on_answers(self, backend: Backend, route: Route) -> bool:
-        """True if what this batch means is known only when the server has answered what was sent before."""
-        mentions = self.downstream.named or Effect.PREPARED in route.effects
-        return mentions and backend.upstream.statements.unsettled
-
-    def _translate(self, names: Names, backend: Backend, batch: bytes) -> bytes:
-        """The batch for this backend, and a note of it if it may be repeated."""
-        downstream, upstream = self.downstream, backend.upstream
-        self._again = None
-        if not (
-            downstream.named or downstream.unsynced or upstream.expected.unsynced or backend.effects & FORGETFUL
-        ) or (downstream.continuation):
-            return batch
-        if (
-            downstream.named
-            and downstream.markers == b"S"
-            and downstream.complete
-            and len(batch) <= LARGE_BYTES
-            and upstream.expected.settled
-            and upstream.status == codes.IDLE
-        ):
-            self._again = batch, downstream.mentions
-        return translate(names, batch, downstream.mentions, backend, unsynced=downstream.unsynced)
-
-    def _repeats(self, names: Names, backend: Backend, data: bytes) -> bool:
-        """After each answer: True if the request is under way once more, and the client is not to see this.
-
-        That is when a statement was out of date or gone, and the client has seen nothing of the request and no
-        statement of it was carried out. Without a Describe in it the client goes by the columns that it was told about
-        before: then it must hear that they have changed.
-        """
-        upstream, replies = backend.upstream, backend.upstream.statements
-        stale, missing = replies.stale, replies.missing
-        if not (stale or missing):
-            if data:
-                self._again = None
-            return False
-        if self._again is not None and not upstream.expected.settled:
-            self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
-            return True
-        replies.stale, replies.missing = False, None
-        again, self._again = self._again, None
-        if stale:
-            names.statements.renew()
-        elif missing and names.uses(missing):
-            backend.prepared.forget()
-        else:
-            return False
-        if again is None or not (upstream.quiet and nothing_done(data)):
-            return False
-        batch, mentions = again
-        if stale and not has_kind(batch, codes.DESCRIBE):
-            return False
-        names.rewind(batch, mentions)
-        self._send(backend, translate(names, batch, mentions, backend, unsynced=False), b"S", unsynced=False)
-        return True
-
-    def rebind(self) -> None:
-        """A reload replaced the cluster: go on with the new one, as it goes about prepared statements."""
-        super().rebind()
-        if self.mode is PoolMode.SESSION:
-            self.names = None
-            self.downstream.watching = False
-        elif self.names is not None and self.cluster.statements is not None:
-            self.names.statements = self.cluster.statements
 
     # -- egress: backend to client ---------------------------------------------------------------------------------
 
