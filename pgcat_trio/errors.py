@@ -128,6 +128,12 @@ class IdleInTransaction(ProxyError):
     sqlstate = "25P03"
 
 
+class SubscriptionLost(ProxyError):
+    """A client that listens may have missed notifications. Its connection ends, so that it knows."""
+
+    sqlstate = "08006"
+
+
 class ShuttingDown(ProxyError):
     """The proxy is going down, or an administrator ended this session."""
 

@@ -21,6 +21,7 @@ from .values import (
     AuthType,
     DefaultShard,
     LoadBalancing,
+    Pinning,
     PoolMode,
     Role,
     Secret,
@@ -35,6 +36,7 @@ __all__ = [
     "General",
     "LoadBalancing",
     "Mirror",
+    "Pinning",
     "Plugins",
     "Pool",
     "PoolMode",
@@ -171,6 +173,8 @@ class Pool:
     server_lifetime_s: float = duration_ms(3600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     checkout_failure_limit: int | None = setting(None, parse=parse.failure_limit)  # None or 0 in the file: off
     cleanup_server_connections: bool = setting(True)
+    pinning: Pinning = setting(Pinning.ALLOW)
+    track_parameters: tuple[str, ...] = setting((), parse=parse.parameter_names)
     log_client_parameter_status_changes: bool = setting(False)
     prepared_statements_cache_size: int = count(0)  # 0: off
 

@@ -21,6 +21,7 @@ from ..config.model import LoadBalancing, PoolMode, Role
 from ..errors import PoolExhausted, ProxyError, ServerUnavailable
 from ..observe.repeats import Repeats
 from ..routing.route import Router
+from .settings import Tracking
 from .statements import Statements
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ class Cluster:
         self.user = user
         self.pools: list[Pool] = []
         self.router = Router.for_pool(config)
+        self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:

@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 CLEANING: Final[dict[Effect, str]] = {
     Effect.SETTINGS: "RESET SESSION AUTHORIZATION; RESET ALL",
     Effect.PREPARED: "DEALLOCATE ALL",
+    Effect.STATEMENTS: "DEALLOCATE ALL",
     Effect.CURSORS: "CLOSE ALL",
     Effect.LISTEN: "UNLISTEN *",
     Effect.ADVISORY_LOCKS: "SELECT pg_catalog.pg_advisory_unlock_all()",
     Effect.TEMPORARY: "DISCARD TEMP",
     Effect.UNKNOWN: "DISCARD ALL",
 }
-"""What takes each effect away. An effect that is not here (LOAD) cannot be: the connection is closed."""
+"""What takes each effect away. An effect that is not here (LOAD, dblink) cannot be: the connection is closed."""
 
 _REMOVABLE: Final = functools.reduce(operator.or_, CLEANING)
 
@@ -38,7 +39,7 @@ def cleaning_sql(effects: Effect) -> str | None:
     if Effect.UNKNOWN in effects:
         # Everything at once; it is not allowed together with other statements.
         return CLEANING[Effect.UNKNOWN]
-    return "; ".join(sql for effect, sql in CLEANING.items() if effect in effects)
+    return "; ".join(dict.fromkeys(sql for effect, sql in CLEANING.items() if effect in effects))
 
 
 async def exchange(backend: Backend, sql: str) -> None:
@@ -108,7 +109,7 @@ async def clean(backend: Backend, options: General, *, reset: bool) -> None:
             raise BackendLost("what the last user left behind cannot be taken away")
         await exchange(backend, sql)
         if effects & (Effect.SETTINGS | Effect.UNKNOWN):
-            backend.settings = backend.settings.without_startup_settings()
+            backend.settings = backend.settings.only(backend.reported)
         if effects & (Effect.PREPARED | Effect.UNKNOWN):
             backend.prepared.forget()
     backend.effects = Effect.NONE

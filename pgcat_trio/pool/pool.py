@@ -16,12 +16,14 @@ import structlog
 import trio
 
 from ..config.model import Role
-from ..errors import ProxyError, ServerError, ServerUnavailable
+from ..errors import ProxyError, ServerError, ServerUnavailable, ShuttingDown
 from ..observe.repeats import Repeats
 from ..wire import encode
 from .backend import Backend
 from .connect import open_connection
 from .exchange import clean, exchange, send_cancel
+from .listening import Switchboard
+from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
     from ..config.model import General, User
@@ -78,6 +80,7 @@ class Pool:
         poller: Poller | None,
         *,
         reset: bool = True,
+        tracking: Tracking = USUAL,
     ) -> None:
         self.owner = owner
         self.server = server
@@ -85,6 +88,7 @@ class Pool:
         self.target = target
         self.user = user
         self.options = options
+        self.tracking = tracking
         self.backends: set[Backend] = set()
         """All open backends, leased and idle."""
         self.idle: deque[Backend] = deque()
@@ -92,6 +96,7 @@ class Pool:
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.retired = False
+        self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
         self._nursery = nursery
         self._poller = poller
         self._reset = reset
@@ -246,6 +251,7 @@ class Pool:
     def retire(self) -> None:
         """Close the idle backends now and the others when they come back."""
         self.retired = True
+        self.switchboard.end(ShuttingDown("the pool has been replaced or closed"))
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:

@@ -134,6 +134,7 @@ class Directory:
                     self._nursery,
                     self._poller,
                     reset=config.cleanup_server_connections,
+                    tracking=cluster.tracking,
                 )
             )
         self.clusters[config.name, user.username] = cluster

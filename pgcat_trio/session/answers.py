@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..wire import encode
+from ..wire import codes, encode
 from ..wire.replies import COPY_END, SWALLOW
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from ..wire.upstream import Upstream
 
 
-def refusal(error: ProxyError, markers: bytes, unsynced: bool) -> bytes:
+def refusal(error: ProxyError, markers: bytes, unsynced: bool, status: int = codes.IDLE) -> bytes:
     """The answer to a batch (`wire.downstream`) that no server has seen: the session goes on.
 
     With ``unsynced`` the last ReadyForQuery is still owed: to the Sync to come, and all before it is to be discarded.
     """
     response = encode.error_response(error, severity="ERROR")
     requests = len(markers.translate(None, b"cf"))
-    return (response + encode.ready_for_query()) * requests + (response if unsynced else b"")
+    return (response + encode.ready_for_query(status)) * requests + (response if unsynced else b"")
 
 
 def told(upstream: Upstream) -> bool:

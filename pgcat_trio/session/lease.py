@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ..pool.settings import Settings
     from ..routing.route import Route
     from .gateway import Gateway
+    from .leftovers import Leftovers
 
 log = structlog.get_logger("pgcat_trio.session")
 
@@ -58,6 +59,7 @@ class Lease(ABC):
     __slots__ = (
         "_checkout_failures",
         "_held",
+        "_refusing",
         "backend",
         "closing",
         "cluster",
@@ -66,6 +68,7 @@ class Lease(ABC):
         "ended",
         "gateway",
         "heard_at",
+        "leftovers",
         "mode",
         "place",
         "settings",
@@ -87,6 +90,8 @@ class Lease(ABC):
         self.backend: Backend | None = None
         self.place: Place | None = None
         """The place in the queue for a backend."""
+        self.leftovers: Leftovers | None = None
+        """What the client may have left on its backend, or has: then the backend is not given back yet."""
         self.unsent = b""
         """What the backend did not take at once: the ingress task sends it."""
         self.ended: ProxyError | str | None = None
@@ -102,6 +107,7 @@ class Lease(ABC):
         """When the running request was sent, or the backend began to wait for the client."""
         self._held = b""  # a batch that waits until the backend owes nothing
         self._checkout_failures = 0
+        self._refusing = False  # a transaction is being made to fail, by an error that the client does not see
 
     @property
     def parked(self) -> bool:
@@ -112,6 +118,14 @@ class Lease(ABC):
     def waiting_since(self) -> float:
         """Since when the session waits for a backend, by Trio's clock; infinity while it does not."""
         return math.inf if self.place is None else self.place.since
+
+    @property
+    def runs(self) -> bool:
+        """True while the backend is at work on something of the client's, which a cancel request would find."""
+        if self.backend is None:
+            return False
+        expected = self.backend.upstream.expected
+        return not (expected.settled or expected.swallowing)
 
     def finish(self, reason: ProxyError | str) -> None:
         """End the session. The first reason counts."""
@@ -224,7 +238,7 @@ class Lease(ABC):
         if backend is None or not backend.upstream.quiet or backend.sending or not self._whole:
             return
         self.timed_out = False
-        if self.mode is not PoolMode.SESSION:
+        if self.leftovers is None and self.mode is not PoolMode.SESSION:
             self.release()
         if self.closing and not self._held:
             self.finish(ShuttingDown("terminating connection due to administrator command"))
@@ -238,8 +252,10 @@ class Lease(ABC):
             backend.transport.unwatch()
             if not self._whole:
                 backend.sending = True
-            if self.mode is PoolMode.SESSION:
+            if self.mode is PoolMode.SESSION or (self.leftovers is not None and self.leftovers.pinned):
                 backend.effects |= Effect.UNKNOWN
+            self.leftovers = None
+            self._refusing = False
             backend.pool.release(backend)
 
     def parameters_changed(self, backend: Backend) -> None:
@@ -263,6 +279,7 @@ class Lease(ABC):
             except Exception as problem:
                 self.turn_failed(problem)
             self.go_on()
-        elif self.backend is not None and not self.backend.upstream.expected.settled:
+        elif self.runs:
+            assert self.backend is not None
             return self.backend.pool.cancel_soon(self.backend)
         return None

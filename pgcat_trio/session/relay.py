@@ -27,12 +27,12 @@ from ..errors import (
 )
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
-from ..wire import encode
+from ..wire import codes, encode
 from . import answers
 from .lease import Place
+from .listening import Listener
 from .outbox import Outbox
 from .parking import Parking
-from .statements import Translator
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -44,11 +44,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.session")
 
+_FAILING_QUERY: Final = encode.query("SELECT pg_catalog.pgcat_refuses_this()")
+
 CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Translator):
+class Relay(Listener):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = (
@@ -84,6 +86,11 @@ class Relay(Translator):
     def waits(self) -> bool:
         """True when what the client has sent must wait: for a backend, for its answers, or for its socket."""
         return bool(self.unsent or self._held) or self.place is not None
+
+    @property
+    def may_send_unasked(self) -> bool:
+        """True when an answer may lead to something that ingress has to send, though the client says nothing."""
+        return self.leftovers is not None or self._again is not None
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -139,8 +146,9 @@ class Relay(Translator):
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
             # The server may have answered before the message was complete.
-            self.release_if_quiet()
+            self.come_to_rest()
         elif self.mode is PoolMode.SESSION:
+            self.note_resets(backend, batch)
             self._send_request(backend, batch)
         else:
             route = self._route(batch)
@@ -152,7 +160,11 @@ class Relay(Translator):
                 self._held = batch
                 return
             if route.effects is not Effect.NONE:
-                backend.effects |= route.effects
+                denial = self.denial(batch, route.effects)
+                if denial is not None:
+                    self._deny(denial, backend, batch)
+                    return
+                self.note(backend, batch, route.effects)
             self._send_request(backend, batch)
 
     def _send_request(self, backend: Backend, batch: bytes) -> None:
@@ -183,6 +195,10 @@ class Relay(Translator):
             if self.cluster.retired:
                 self.rebind()
             route = self._route(batch)
+            denial = self.denial(batch, route.effects) if route.effects is not Effect.NONE else None
+            if denial is not None:
+                self.refuse(denial)
+                return
             backend = self.cluster.acquire_nowait(route.role, self.heard_at)
             if backend is None:
                 self.queue(Place(self, batch, route))
@@ -202,7 +218,7 @@ class Relay(Translator):
         if not downstream.named:
             route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
         elif self.names is None:
-            route = router.route_batch(texts).with_effects(Effect.PREPARED)
+            route = router.route_batch(texts).with_effects(Effect.PREPARED | Effect.STATEMENTS)
         else:
             route = self.names.route(batch, downstream.mentions, texts, router)
         if downstream.executes and not downstream.complete:
@@ -213,12 +229,14 @@ class Relay(Translator):
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
-        if route.effects is not Effect.NONE:
-            backend.effects |= route.effects
+        if self.mode is PoolMode.SESSION:
+            self.note_resets(backend, batch)
+        elif route.effects is not Effect.NONE:
+            self.note(backend, batch, route.effects)
         if self.names is not None:
             batch = self._translate(self.names, backend, batch)
         if backend.settings is not self.settings:
-            sql = settings_sql(backend.settings, self.settings)
+            sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
                 backend.upstream.expected.sent_own_query()
                 backend.settings = self.settings
@@ -255,16 +273,25 @@ class Relay(Translator):
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
-            if upstream.swallowed_error is not None and backend.last_words() is None:
+            leftovers = self.leftovers
+            asking = self._refusing or (leftovers is not None and leftovers.question is not None)
+            if upstream.swallowed_error is not None and not asking and backend.last_words() is None:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
             if self.names is not None:
                 data, self._aside = self._aside + data, b""
                 if self._repeats(self.names, backend, data):
                     return True
+            if self._refusing and not upstream.expected.swallowing:
+                self._refusing = False
+                upstream.take_swallowed_error()
+            if leftovers is not None:
+                data = self.look_back(backend, data)
             self.release_if_quiet()
             if data:
                 self._say(data)
+            if self.notifications:
+                self.tell_notifications()
             if self._held or self.downstream.terminated:
                 self.settle()
             if self.backend is backend and not upstream.expected.queue:
@@ -275,11 +302,20 @@ class Relay(Translator):
             self.turn_failed(problem)
         return self.backend is backend and self.outbox.empty
 
+    def come_to_rest(self) -> None:
+        """What was on its way to the backend is there: it may have nothing more to do."""
+        backend = self.backend
+        if backend is not None and self.leftovers is not None and backend.upstream.expected.settled:
+            data = self.look_back(backend, b"")
+            if data:
+                self._say(data)
+        self.release_if_quiet()
+
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
         if self._held:
-            if backend is None or backend.upstream.in_transaction:
+            if backend is None or backend.upstream.in_transaction or (self.pinned and backend.upstream.quiet):
                 batch, self._held = self._held, b""
                 self._reroutes = False
                 self._forward(batch)
@@ -293,12 +329,28 @@ class Relay(Translator):
         if not self.outbox.write(data):
             self.egress_parking.wake()
 
-    def refuse(self, error: ProxyError) -> None:
-        """Answer the batch that was taken last with an error."""
+    def refuse(self, error: ProxyError, status: int = codes.IDLE) -> None:
+        """Answer the batch that was taken last with an error; the transaction's ``status`` after that."""
         downstream = self.downstream
-        self._say(answers.refusal(error, downstream.markers, downstream.unsynced))
+        self._say(answers.refusal(error, downstream.markers, downstream.unsynced, status))
         if downstream.unsynced:
             downstream.discard_until_sync()
+
+    def _deny(self, error: ProxyError, backend: Backend, batch: bytes) -> None:
+        """Answer a batch inside a transaction with an error, which fails the transaction as a server's own would."""
+        upstream = backend.upstream
+        if upstream.expected.unsynced or upstream.expected.copy_in:
+            raise error  # what belongs to it has been sent, and would be carried out
+        if not upstream.expected.settled:
+            self._held = batch  # its answer is not the next one
+            return
+        status = upstream.status
+        if status == codes.IN_TRANSACTION:
+            self._refusing = True
+            upstream.expected.sent_own_query()
+            self._send(backend, _FAILING_QUERY, b"", unsynced=False)
+            status = codes.FAILED
+        self.refuse(error, status)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
@@ -315,11 +367,14 @@ class Relay(Translator):
         if self._aside:
             aside, self._aside = self._aside, b""
             self._say(aside)
+        keeps = self.keeps
+        if self.leftovers is not None and self.leftovers.withheld:
+            self._say(self.leftovers.withheld)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
         self.release()
-        if self.mode is PoolMode.SESSION or not intact:
+        if self.mode is PoolMode.SESSION or keeps or not intact:
             # In the middle of a message an error would be taken for a part of it.
             self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
             return

@@ -59,6 +59,7 @@ class Session(Relay):
                     await self._ingress()
         finally:
             self.client.unwatch()
+            self.stop_listening()
             self.leave_queue()
             if self.backend is not None and not self.backend.upstream.between_messages:
                 self.outbox.intact = False
@@ -100,7 +101,7 @@ class Session(Relay):
                 await self._send_rest()
             elif self.stalled or self.client.watch(self.on_client):
                 await self.ingress_parking.park()
-            elif not self.waits:
+            elif not (self.waits or self.may_send_unasked):
                 self.on_client(await self.client.receive())
             elif (data := await self.ingress_parking.park_or(self.client.receive)) is not None:
                 self.on_client(data)
@@ -115,7 +116,7 @@ class Session(Relay):
             except trio.BrokenResourceError as problem:
                 backend.broken = str(problem)
         self.unsent = b""
-        self.release_if_quiet()
+        self.come_to_rest()
         self.egress_parking.wake()
         self.go_on()
 
@@ -157,7 +158,7 @@ class Session(Relay):
             backend.pool.cancel_soon(backend)
 
     def _runs_too_long(self, backend: Backend, now: float) -> bool:
-        if self.timed_out or backend.upstream.expected.settled:
+        if self.timed_out or not self.runs:
             return False
         return 0 < self.cluster.user.statement_timeout_s < now - self.since
 

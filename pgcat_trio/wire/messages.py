@@ -5,6 +5,8 @@ Every function raises `ProtocolViolation` for a body that does not keep its form
 
 from __future__ import annotations
 
+import struct
+
 import attrs
 
 from ..errors import MessageTooLarge, ProtocolViolation
@@ -108,6 +110,29 @@ def parameter_status(body: bytes) -> tuple[str, str]:
     if rest:
         raise ProtocolViolation("malformed ParameterStatus")
     return _text(name), _text(value)
+
+
+def data_row(body: bytes) -> list[str | None]:
+    """The columns of a DataRow in text format."""
+    columns: list[str | None] = []
+    position = 2
+    try:
+        for _ in range(codes.INT16.unpack_from(body)[0]):
+            size: int = INT32.unpack_from(body, position)[0]
+            position += 4
+            columns.append(None if size < 0 else _text(body[position : position + size]))
+            position += max(0, size)
+    except struct.error:
+        raise ProtocolViolation("malformed DataRow") from None
+    return columns
+
+
+def notification(body: bytes) -> tuple[bytes, bytes]:
+    """Channel and payload of a NotificationResponse, in the client encoding of the connection it came on."""
+    channel, payload, rest = _cstrings(body[4:], 2)
+    if rest:
+        raise ProtocolViolation("malformed NotificationResponse")
+    return channel, payload
 
 
 def authentication(body: bytes) -> tuple[int, bytes]:

@@ -24,11 +24,13 @@ _TRACKED: Final = frozenset(
         codes.PARAMETER_STATUS,
         codes.COPY_IN_RESPONSE,
         codes.COPY_BOTH_RESPONSE,
+        codes.NOTIFICATION_RESPONSE,
     )
 )
 """What the proxy reads. Everything else passes by its header alone."""
 
 _TRACKED_WITH_NOTES: Final = _TRACKED | REPLIES
+_TRACKED_WITH_ROWS: Final = _TRACKED_WITH_NOTES | {codes.DATA_ROW}
 
 _MAX_LENGTH: Final = 0x7FFFFFFF
 """The length is a signed number on the wire: more would be negative to the client, who would lose its place."""
@@ -44,8 +46,10 @@ class Upstream:
     __slots__ = (
         "_held",
         "_skip",
+        "captured",
         "changed_parameters",
         "expected",
+        "failed",
         "last_error",
         "statements",
         "status",
@@ -62,8 +66,12 @@ class Upstream:
         """ParameterStatus values that arrived and have not been taken yet."""
         self.last_error: dict[str, str] | None = None
         """The last ErrorResponse since the last ReadyForQuery: a server's last words when the connection ends."""
+        self.failed = False
+        """An error arrived; whoever wants to know sets it back."""
         self.swallowed_error: dict[str, str] | None = None
         """An error in the answer to a request of the proxy's own."""
+        self.captured: list[list[str | None]] | None = None
+        """Where the rows go that answer a request of the proxy's own; None while nobody wants them."""
         self.streaming = False
         """CopyBoth has begun (replication): the connection serves nobody else any more."""
         self._held = b""
@@ -111,6 +119,8 @@ class Upstream:
         kept: list[bytes] = []
         end = len(data)
         tracked = _TRACKED_WITH_NOTES if self.statements.notes else _TRACKED
+        if self.captured is not None:
+            tracked = _TRACKED_WITH_ROWS
         while end - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
@@ -124,6 +134,11 @@ class Upstream:
                     if self.statements.swallows(kind):
                         kept.append(data[start:position])
                         start = stop
+                    position = stop
+                    continue
+                if kind == codes.NOTIFICATION_RESPONSE:
+                    if swallowing:
+                        kept.append(data[position:stop])  # it answers nobody
                     position = stop
                     continue
                 entry = self._track(kind, data[position + 5 : stop])
@@ -166,8 +181,12 @@ class Upstream:
             return entry
         if kind == codes.PARAMETER_STATUS:
             self.changed_parameters.append(messages.parameter_status(body))
+        elif kind == codes.DATA_ROW:
+            if self.captured is not None and self.expected.swallowing:
+                self.captured.append(messages.data_row(body))
         elif kind == codes.ERROR_RESPONSE:
             self.last_error = messages.error_fields(body)
+            self.failed = True
             if self.expected.swallowing:
                 self.swallowed_error = self.last_error
             self.expected.failed()

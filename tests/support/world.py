@@ -153,6 +153,7 @@ class World:
                     self.pools,
                     self.poller,
                     reset=config.cleanup_server_connections,
+                    tracking=cluster.tracking,
                 )
             )
         self.clusters["app", "ann"] = cluster
