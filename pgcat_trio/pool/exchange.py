@@ -28,6 +28,9 @@ CLEANING: Final[dict[Effect, str]] = {
 }
 """What takes each effect away. An effect that is not here (LOAD) cannot be: the connection is closed."""
 
+_CANCEL_AGAIN_S: Final = 0.5
+"""After this long without a word a query is cancelled again: a request that comes between two queries does nothing."""
+
 _REMOVABLE: Final = functools.reduce(operator.or_, CLEANING)
 
 
@@ -72,9 +75,9 @@ async def _hear(backend: Backend) -> None:
 
 
 async def _stop(backend: Backend, options: General) -> None:
-    """Bring what is under way to its end: a COPY fails, also one that begins only now, and a query is cancelled."""
+    """Bring what is under way to its end: a COPY fails, also one that begins only now, and each query is cancelled."""
     expected = backend.upstream.expected
-    cancelled = False
+    owed_when_cancelled = 0
     while not (expected.settled and backend.upstream.between_messages):
         if expected.copy_in:
             # A server that reads copy data listens to nothing else.
@@ -83,10 +86,13 @@ async def _stop(backend: Backend, options: General) -> None:
         if expected.unsynced:
             await _send(backend, encode.SYNC)
             expected.sent(b"S", unsynced=False)
-        if expected.queue and not cancelled:
-            cancelled = True
+        if expected.queue and len(expected.queue) != owed_when_cancelled:
+            owed_when_cancelled = len(expected.queue)
             await send_cancel(backend, options)
-        await _hear(backend)
+        with trio.move_on_after(_CANCEL_AGAIN_S) as patience:
+            await _hear(backend)
+        if patience.cancelled_caught:
+            owed_when_cancelled = 0
     backend.take_changed_parameters()
 
 
