@@ -115,7 +115,7 @@ class PoolExhausted(ProxyError):
 
 
 class QueryCanceled(ProxyError):
-    """The request was cancelled while it waited for a backend."""
+    """The request was cancelled, or its time was over, while it waited for a backend."""
 
     sqlstate = "57014"
     severity = "ERROR"
@@ -126,6 +126,18 @@ class IdleInTransaction(ProxyError):
     """The client kept a transaction open without a word for longer than it may."""
 
     sqlstate = "25P03"
+
+
+class IdleSession(ProxyError):
+    """The client has not said a word outside of transactions for longer than it may."""
+
+    sqlstate = "57P05"
+
+
+class TransactionTimeout(ProxyError):
+    """A transaction has lasted for longer than it may."""
+
+    sqlstate = "25P04"
 
 
 class ShuttingDown(ProxyError):

@@ -57,7 +57,7 @@ class Waiter(ABC):
         self.failed: dict[Pool, ProxyError] = {}
         """The pools that could not open a backend in the meantime, and why."""
         self.deadline = math.inf
-        """When it has waited long enough for what others hold, by Trio's clock; each server that fails moves it."""
+        """When it has waited long enough, by Trio's clock."""
 
     @abstractmethod
     def granted(self, backend: Backend) -> None:
@@ -207,7 +207,8 @@ class Cluster:
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     async def acquire(self, role: Role, fallback_to_primary: bool) -> Backend:
-        """A backend, now the caller's. Waits ``connect_timeout_s`` at most, and as long again after each failed server.
+        """A backend, now the caller's. Waits ``connect_timeout_s`` at most, and as long again after each failed server;
+        or ``query_wait_timeout_s`` in all, where that is set.
 
         Raises `PoolExhausted` when the time is over, `ServerUnavailable` or the server's own `ServerError` when no
         server can be reached, `ClusterRetired` after a reload. After any error and after `Cancelled` nothing is held.
@@ -217,7 +218,7 @@ class Cluster:
         backend = self.acquire_nowait(role, now)
         if backend is None:
             waiter = _TaskWaiter(role, fallback_to_primary)
-            waiter.deadline = now + self.user.connect_timeout_s
+            waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
         backend.transport.unwatch()
         return backend
@@ -254,7 +255,7 @@ class Cluster:
                 waiter.granted(backend)
                 return
             if pool.check_soon():
-                waiter.deadline += pool.options.healthcheck_timeout_s
+                self._postpone(waiter, waiter.deadline + pool.options.healthcheck_timeout_s)
                 return
             if self._open_for_waiters(pool):
                 return
@@ -267,10 +268,17 @@ class Cluster:
                 return pool.opening >= wanted
         return True
 
-    def _exhausted(self) -> PoolExhausted:
+    def _postpone(self, waiter: Waiter, deadline: float) -> None:
+        """Not the waiter's time is over but a server's: what others hold it has not waited for. A bound is a bound."""
+        if not self.user.query_wait_timeout_s:
+            waiter.deadline = deadline
+
+    def _exhausted(self, *, dialing: bool) -> PoolExhausted:
+        key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
+        all_in_use = f"All are in use: raise pool_size or {key}, or shorten the transactions."
         return PoolExhausted(
-            f"no backend of pool {self.name} became free within {self.user.connect_timeout_s:g} s",
-            hint="All are in use: raise pool_size or connect_timeout, or shorten the transactions.",
+            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s",
+            hint="The server has not answered to a new connection yet." if dialing else all_in_use,
         )
 
     def sweep(self, now: float) -> None:
@@ -278,11 +286,13 @@ class Cluster:
         for pool in self.pools:
             pool.sweep(now)
         for waiter in list(self.waiters):
+            if waiter.deadline > now or waiter not in self.waiters:
+                continue
+            dialing = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
             # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
-            dials_only = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
-            if waiter.deadline <= now and not dials_only and waiter in self.waiters:
+            if not dialing or self.user.query_wait_timeout_s:
                 self.waiters.remove(waiter)
-                waiter.refused(self._exhausted())
+                waiter.refused(self._exhausted(dialing=dialing))
 
     # -- what pools report -----------------------------------------------------------------------------------------
 
@@ -311,7 +321,7 @@ class Cluster:
             # As long as there is hope, only those leave that have somewhere else to go.
             if waiter in self.waiters and (hopeless or len(waiter.pools) > 1):
                 waiter.failed[pool] = error
-                waiter.deadline = trio.current_time() + self.user.connect_timeout_s
+                self._postpone(waiter, trio.current_time() + self.user.connect_timeout_s)
                 self._find_work_for(waiter)
 
     # -- the end ---------------------------------------------------------------------------------------------------

@@ -138,6 +138,8 @@ class Relay(Translator):
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
+            if not backend.upstream.expected.copy_in:
+                self.asked_at = self.heard_at  # no server begins before it has read the whole
             # The server may have answered before the message was complete.
             self.release_if_quiet()
         elif self.mode is PoolMode.SESSION:
@@ -156,11 +158,8 @@ class Relay(Translator):
             self._send_request(backend, batch)
 
     def _send_request(self, backend: Backend, batch: bytes) -> None:
-        """Send to a backend that is held already. If it was waiting for the client, a new request begins."""
-        if backend.upstream.expected.settled:
-            self.since = self.heard_at
-            self.timed_out = False
-            backend.upstream.last_error = None
+        """Send to a backend that is held already."""
+        self.asking(backend)
         downstream = self.downstream
         if self.names is not None:
             batch = self._translate(self.names, backend, batch)
@@ -188,7 +187,7 @@ class Relay(Translator):
                 self.queue(Place(self, batch, route))
             else:
                 self.backend = backend
-                self.since = self.heard_at
+                self.leased(self.heard_at, self.heard_at)
                 self.start(backend, batch, route)
 
     def _route(self, batch: bytes) -> Route:
@@ -252,6 +251,7 @@ class Relay(Translator):
             if not data:
                 self._backend_lost(backend, backend.transport.fault or "the server closed the connection")
                 return False
+            owed = len(upstream.expected.queue)
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
@@ -267,8 +267,8 @@ class Relay(Translator):
                 self._say(data)
             if self._held or self.downstream.terminated:
                 self.settle()
-            if self.backend is backend and not upstream.expected.queue:
-                self.since = trio.current_time()
+            if self.backend is backend:
+                self.answered(backend, owed, data, executes=self.downstream.executes)
         except ProtocolViolation as problem:
             self._backend_lost(backend, problem.message)
         except Exception as problem:
