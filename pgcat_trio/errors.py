@@ -30,6 +30,11 @@ class ProxyError(Exception):
         self.detail = detail
         self.hint = hint
 
+    def fields_as(self, severity: str) -> list[tuple[str, str | None]]:
+        """The fields of an ErrorResponse, by their letters; those without a value are left out of it."""
+        said = [("C", self.sqlstate), ("M", self.message), ("D", self.detail), ("H", self.hint)]
+        return [("S", severity), ("V", severity), *said]
+
 
 # -- the operator's fault ------------------------------------------------------------------------------------------
 
@@ -166,12 +171,22 @@ class BackendLost(ProxyError):
 
 
 class ServerError(ProxyError):
-    """The server refused (a login, a setting) with an ErrorResponse of its own; ``fields`` maps its codes to texts."""
+    """The server refused (a login, a setting) or went away with an ErrorResponse of its own.
+
+    ``fields`` maps its letters to texts. All of them reach the client, but the severity is the proxy's to say: an error
+    that ends a connection to a server need not end the client's. ``hint`` is for an error without one.
+    """
 
     severity = "ERROR"
 
-    def __init__(self, fields: dict[str, str]) -> None:
+    def __init__(self, fields: dict[str, str], *, hint: str | None = None) -> None:
         message = fields.get("M", "the server sent an error without a message")
-        super().__init__(message, detail=fields.get("D"), hint=fields.get("H"))
+        super().__init__(message, detail=fields.get("D"), hint=fields.get("H", hint))
         self.fields = fields
         self.sqlstate = fields.get("C", "XX000")
+
+    def fields_as(self, severity: str) -> list[tuple[str, str | None]]:
+        """As `ProxyError.fields_as`, with all that the server said besides."""
+        own = super().fields_as(severity)
+        letters = {letter for letter, _ in own}
+        return [*own, *((letter, text) for letter, text in self.fields.items() if letter not in letters)]

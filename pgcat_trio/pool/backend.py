@@ -87,6 +87,7 @@ class Backend:
             and self.broken is None
             and not self.upstream.expected.in_doubt
             and self.upstream.last_error is None
+            and self.upstream.last_words is None
             and self.upstream.quiet
         )
 
@@ -136,5 +137,5 @@ class Backend:
 
     def last_words(self) -> str | None:
         """What the server said before it went away, if it said that it would."""
-        error = self.upstream.last_error or {}
-        return error.get("M") if error.get("V", error.get("S")) in ("FATAL", "PANIC") else None
+        words = self.upstream.last_words
+        return None if words is None else words.get("M", "the server ended the connection")

@@ -20,7 +20,6 @@ import trio
 
 from ..config.model import PoolMode, Role
 from ..errors import (
-    BackendLost,
     ProtocolViolation,
     ProxyError,
     ServerError,
@@ -255,7 +254,7 @@ class Relay(Translator):
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
-            if upstream.swallowed_error is not None and backend.last_words() is None:
+            if upstream.swallowed_error is not None:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
             if self.names is not None:
@@ -303,14 +302,11 @@ class Relay(Translator):
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
         upstream = backend.upstream
-        words = backend.last_words()
-        reason = words or backend.broken or reason
+        reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
-        error = BackendLost(
-            f"lost the connection to server {backend.pool.server.address}: {reason}",
-            hint="The transaction may or may not have been committed; check before repeating it.",
-        )
+        words = upstream.last_words
+        error = answers.lost(backend, reason)
         intact = upstream.between_messages and self._whole
         if self._aside:
             aside, self._aside = self._aside, b""
@@ -321,7 +317,8 @@ class Relay(Translator):
         self.release()
         if self.mode is PoolMode.SESSION or not intact:
             # In the middle of a message an error would be taken for a part of it.
-            self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
+            told = words is None and answers.told(upstream)
+            self.finish(error if upstream.between_messages and not told else reason)
             return
         if answer is None:
             self._lost = error

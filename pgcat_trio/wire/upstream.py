@@ -47,6 +47,7 @@ class Upstream:
         "changed_parameters",
         "expected",
         "last_error",
+        "last_words",
         "statements",
         "status",
         "streaming",
@@ -61,7 +62,10 @@ class Upstream:
         self.changed_parameters: list[tuple[str, str]] = []
         """ParameterStatus values that arrived and have not been taken yet."""
         self.last_error: dict[str, str] | None = None
-        """The last ErrorResponse since the last ReadyForQuery: a server's last words when the connection ends."""
+        """The last ErrorResponse since the last ReadyForQuery."""
+        self.last_words: dict[str, str] | None = None
+        """An ErrorResponse after which the server closes the connection (FATAL, PANIC). It is not the client's: whether
+        the client's connection ends with it, too, is not the server's to say."""
         self.swallowed_error: dict[str, str] | None = None
         """An error in the answer to a request of the proxy's own."""
         self.streaming = False
@@ -127,11 +131,16 @@ class Upstream:
                     position = stop
                     continue
                 entry = self._track(kind, data[position + 5 : stop])
-                if kind == codes.READY_FOR_QUERY and (entry == SWALLOW) != self.expected.swallowing:
-                    if entry != SWALLOW:
-                        kept.append(data[start:stop])
+                if kind == codes.READY_FOR_QUERY:
+                    if (entry == SWALLOW) != self.expected.swallowing:
+                        if entry != SWALLOW:
+                            kept.append(data[start:stop])
+                        start = stop
+                        swallowing = not swallowing
+                elif kind == codes.ERROR_RESPONSE and self.last_words is not None:
+                    if not swallowing:
+                        kept.append(data[start:position])
                     start = stop
-                    swallowing = not swallowing
             position = stop
         if position > end:
             self._skip = position - end
@@ -167,7 +176,11 @@ class Upstream:
         if kind == codes.PARAMETER_STATUS:
             self.changed_parameters.append(messages.parameter_status(body))
         elif kind == codes.ERROR_RESPONSE:
-            self.last_error = messages.error_fields(body)
+            fields = messages.error_fields(body)
+            if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+                self.last_words = fields
+                return None
+            self.last_error = fields
             if self.expected.swallowing:
                 self.swallowed_error = self.last_error
             self.expected.failed()
