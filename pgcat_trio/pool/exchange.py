@@ -28,6 +28,8 @@ CLEANING: Final[dict[Effect, str]] = {
 }
 """What takes each effect away. An effect that is not here (LOAD) cannot be: the connection is closed."""
 
+_NOT_THE_CLIENTS: Final = "Try again: nothing that a client asked for was under way."
+
 _CANCEL_AGAIN_S: Final = 0.5
 """After this long without a word a query is cancelled again: a request that comes between two queries does nothing."""
 
@@ -70,7 +72,8 @@ async def _hear(backend: Backend) -> None:
     data = await backend.transport.receive()
     if not data:
         backend.broken = "server closed the connection"
-        raise BackendLost(backend.last_words() or backend.transport.fault or "the server closed the connection")
+        reason = backend.last_words() or backend.transport.fault or "the server closed the connection"
+        raise BackendLost(reason, hint=_NOT_THE_CLIENTS)
     backend.upstream.feed(data)
 
 
@@ -111,7 +114,7 @@ async def clean(backend: Backend, options: General, *, reset: bool) -> None:
     if effects and reset:
         sql = cleaning_sql(effects)
         if sql is None:
-            raise BackendLost("what the last user left behind cannot be taken away")
+            raise BackendLost("what the last user left behind cannot be taken away", hint=_NOT_THE_CLIENTS)
         await exchange(backend, sql)
         if effects & (Effect.SETTINGS | Effect.UNKNOWN):
             backend.settings = backend.settings.without_startup_settings()
@@ -127,7 +130,7 @@ async def _send(backend: Backend, data: bytes) -> None:
         backend.sending = False
     except trio.BrokenResourceError as problem:
         backend.broken = "server closed the connection"
-        raise BackendLost(str(problem)) from None
+        raise BackendLost(str(problem), hint=_NOT_THE_CLIENTS) from None
 
 
 async def send_cancel(backend: Backend, options: General) -> None:

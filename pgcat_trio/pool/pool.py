@@ -314,9 +314,12 @@ class Pool:
         """What the server said right after its login."""
         try:
             backend.upstream.feed(rest)
-        except ProxyError:
+        except ProxyError as problem:
             backend.transport.close()
-            raise
+            address = backend.pool.target.address
+            raise ServerUnavailable(
+                f"server {address} does not keep to PostgreSQL's protocol: {problem.message}"
+            ) from None
         backend.take_changed_parameters()
 
     def _open_failed(self, error: ProxyError) -> None:

@@ -192,13 +192,19 @@ class Lease(Turns, ABC):
             )
         self.refuse(error)
         if limit and self._checkout_failures >= limit:
-            raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
+            raise ServerUnavailable(
+                f"checkout failure limit reached ({self._checkout_failures} / {limit})",
+                hint="Connect again, or raise checkout_failure_limit in the proxy's configuration.",
+            )
 
     def rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
         cluster = self.gateway.find_cluster(self.database, self.user)
         if cluster is None or cluster.retired:
-            raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
+            raise ShuttingDown(
+                f'the pool for database "{self.database}" and user "{self.user}" has been removed',
+                hint="It is not in the proxy's configuration any more.",
+            )
         self.cluster = cluster
         self.mode = cluster.user.pool_mode
 
