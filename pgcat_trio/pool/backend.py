@@ -130,6 +130,7 @@ class Backend:
         changes = upstream.changed_parameters
         upstream.changed_parameters = []
         self.parameters.update(changes)
+        self.pool.owner.reported(self.pool, changes)
         changes = tracked(changes)
         if changes:
             self.settings = self.settings.with_changes(changes)

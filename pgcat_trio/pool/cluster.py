@@ -24,7 +24,7 @@ from ..routing.route import Router
 from .statements import Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..config.model import Pool as PoolConfig
     from ..config.model import User
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 
 _MAX_SPELLINGS: Final = 1000
 """Clients choose the values that are remembered, so there is a bound; forgetting costs a round trip at a login."""
+
+_STANDBY: Final = "in_hot_standby"
+_SERVER_WIDE: Final = frozenset((_STANDBY, "server_version"))
+"""Reported parameters that are the same on all connections to a server."""
 
 _ROLES: Final = (Role.ANY, Role.PRIMARY, Role.REPLICA)
 
@@ -121,10 +125,12 @@ class Cluster:
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
-        self.parameters: dict[str, str] | None = None
-        """What a server of this cluster said about itself when it was last connected to; the primary's count most."""
+        self.parameters: Mapping[str, str] | None = None
+        """What clients are told at their login: what a server said about itself when it was last connected to, one of
+        the role that a session goes to before all others."""
         self.canonical: dict[tuple[str, str], str] = {}
         """How the servers spell the settings that clients asked for: (name, value) to value."""
+        self._greetings: dict[Pool, dict[str, str]] = {}
         self._next = 0
         self._live: dict[Role, tuple[Pool, ...]] = dict.fromkeys(_ROLES, ())
 
@@ -308,8 +314,27 @@ class Cluster:
 
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """A new backend said these things about its server."""
-        if self.parameters is None or pool.role is Role.PRIMARY:
-            self.parameters = parameters
+        self._greetings.pop(pool, None)
+        self._greetings[pool] = dict(parameters)  # the last one is the newest
+        self._choose_parameters()
+
+    def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
+        """A backend reported these changes; what holds for its server as a whole is noted."""
+        news = {name: value for name, value in changes if name in _SERVER_WIDE}
+        if news and pool in self._greetings:
+            self._greetings[pool] |= news
+            self._choose_parameters()
+
+    def _choose_parameters(self) -> None:
+        home = self.router.session.role
+        if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self.pools):
+            home = Role.PRIMARY
+        newest_first = list(reversed(self._greetings))
+        pool = next((pool for pool in newest_first if home in (Role.ANY, pool.role)), newest_first[0])
+        self.parameters = self._greetings[pool]
+        if home not in (Role.ANY, pool.role) and _STANDBY in self.parameters:
+            # No server of the right role has been reached yet. This much is known of it all the same.
+            self.parameters = {**self.parameters, _STANDBY: "off" if home is Role.PRIMARY else "on"}
 
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended or a place became free: open for those who wait, or tell them that it is in vain."""

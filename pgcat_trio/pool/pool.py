@@ -58,6 +58,10 @@ class Owner(Protocol):
         """A new backend said these things about its server."""
         ...
 
+    def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
+        """A backend reported changed parameters."""
+        ...
+
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended, or a place became free."""
         ...

@@ -90,7 +90,7 @@ def test_no_server_is_there(cluster: EmbeddedCluster) -> None:
 def test_server_that_lets_the_proxy_in_no_more(
     cluster: EmbeddedCluster, cluster_call: Callable[..., object], roles: None
 ) -> None:
-    """A password is changed on the server only: sessions are told so, request by request, and go on once it is mended."""
+    """A password is changed on the server only: sessions are told so, each time, and go on once it is mended."""
     with ProxyThread(config_as(cluster, "porter", "open-sesame")) as proxy:
         connection = psycopg.connect(proxy.dsn(), autocommit=True)
         assert connection.execute("select current_user").fetchone() == ("porter",)
