@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 FAREWELL_S: Final = 2.0
 """How long the last words to a client may take: it may not be reading."""
 
+_STATEMENT_TIMEOUT: Final = "canceling statement due to statement timeout"
 _STATEMENT_WAITED: Final = QueryCanceled(
-    "canceling statement due to statement timeout",
+    _STATEMENT_TIMEOUT,
     hint="No connection to a server became free in time: raise statement_timeout or pool_size.",
 )
 
@@ -177,6 +178,7 @@ class Session(Relay):
             self.finish(IdleInTransaction("terminating connection due to idle-in-transaction timeout"))
         elif 0 < user.statement_timeout_s < now - self.asked_at and self._runs(backend) and not self.timed_out:
             self.timed_out = True
+            backend.upstream.cancel_reason = _STATEMENT_TIMEOUT
             backend.pool.cancel_soon(backend)
 
     def _sweep_idle(self, now: float) -> None:

@@ -11,7 +11,7 @@ import struct
 from typing import Final
 
 from ..errors import ProtocolViolation
-from . import codes, messages
+from . import codes, encode, messages
 from .replies import SWALLOW, SYNC_REPLY, ExpectedReplies
 from .statements import REPLIES, StatementReplies
 
@@ -30,6 +30,8 @@ _TRACKED: Final = frozenset(
 
 _TRACKED_WITH_NOTES: Final = _TRACKED | REPLIES
 
+_QUERY_CANCELED: Final = "57014"
+
 _MAX_LENGTH: Final = 0x7FFFFFFF
 """The length is a signed number on the wire: more would be negative to the client, who would lose its place."""
 
@@ -44,6 +46,7 @@ class Upstream:
     __slots__ = (
         "_held",
         "_skip",
+        "cancel_reason",
         "changed_parameters",
         "expected",
         "last_error",
@@ -68,6 +71,9 @@ class Upstream:
         the client's connection ends with it, too, is not the server's to say."""
         self.swallowed_error: dict[str, str] | None = None
         """An error in the answer to a request of the proxy's own."""
+        self.cancel_reason: str | None = None
+        """Why the proxy itself has cancelled what runs, until that has ended: told in place of the server's message,
+        which takes each cancel request for a user's."""
         self.streaming = False
         """CopyBoth has begun (replication): the connection serves nobody else any more."""
         self._held = b""
@@ -137,9 +143,8 @@ class Upstream:
                             kept.append(data[start:stop])
                         start = stop
                         swallowing = not swallowing
-                elif kind == codes.ERROR_RESPONSE and self.last_words is not None:
-                    if not swallowing:
-                        kept.append(data[start:position])
+                elif kind == codes.ERROR_RESPONSE and (self.last_words or self.cancel_reason) and not swallowing:
+                    kept += (data[start:position], self._reworded(data[position:stop]))
                     start = stop
             position = stop
         if position > end:
@@ -154,6 +159,15 @@ class Upstream:
         kept.append(data[start:position])
         return b"".join(kept)
 
+    def _reworded(self, error: bytes) -> bytes:
+        """What the client gets of an ErrorResponse that has just been tracked."""
+        if self.last_words is not None:
+            return b""
+        fields = self.last_error or {}
+        if fields.get("C") != _QUERY_CANCELED or self.cancel_reason is None:
+            return error
+        return encode.report(b"E", {**fields, "M": self.cancel_reason}.items())
+
     def take_swallowed_error(self) -> dict[str, str] | None:
         """The error, if any, in answer to a request of the proxy's own; it is reported once."""
         error, self.swallowed_error = self.swallowed_error, None
@@ -165,7 +179,7 @@ class Upstream:
             if len(body) != 1 or body[0] not in b"ITE":
                 raise ProtocolViolation("the server sent a malformed ReadyForQuery")
             self.status = body[0]
-            self.last_error = None
+            self.last_error = self.cancel_reason = None
             entry = self.expected.ready()
             if self.statements.notes:
                 if entry != SWALLOW:

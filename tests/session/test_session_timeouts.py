@@ -29,11 +29,26 @@ async def test_statement_timeout_cancels_the_statement_only(autojump_clock: Mock
         await trio.sleep(30)
         for _ in range(2):
             began = trio.current_time()
-            assert shape(await client.query(SLEEP)) == "E(error 57014) ZE"
+            said = await client.query(SLEEP)
+            assert shape(said) == "E(error 57014) ZE"
+            assert fields_of(said)["M"] == "canceling statement due to statement timeout"
             assert 2 <= trio.current_time() - began < 2.5
             assert shape(await client.query("ROLLBACK TO SAVEPOINT s")) == "C ZT"
         assert await client.query("SELECT pg_sleep(1.5)") == encode.command_complete("SELECT") + IN_TRANSACTION
         assert await client.query("ROLLBACK") == encode.command_complete("ROLLBACK") + READY
+
+
+@pytest.mark.trio
+@both_ways
+async def test_users_request_stays_one(autojump_clock: MockClock, by: By) -> None:
+    """Also on a backend where another statement has been over its time before."""
+    async with open_world(config_of(user="pool_size = 1\nstatement_timeout = 2000"), by=by) as world:
+        first, second = await world.connect(), await world.connect()
+        await first.query(SLEEP)
+        await second.send(encode.query(SLEEP))
+        await trio.sleep(1)
+        await second.cancel()
+        assert fields_of(await second.reply())["M"] == "canceling statement due to user request"
 
 
 @pytest.mark.trio

@@ -207,6 +207,21 @@ def test_last_words_in_answer_to_our_own_query_are_no_refusal() -> None:
     assert upstream.take_swallowed_error() is None
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_cancellation_of_the_proxys_own_is_told_as_what_it_is(size: int) -> None:
+    fields = {"S": "ERROR", "V": "ERROR", "C": "57014", "M": "because of a user", "F": "postgres.c"}
+    cancelled = encode.report(b"E", fields.items())
+    upstream = Upstream()
+    upstream.expected.sent(b"QQQ", unsynced=False)
+    upstream.cancel_reason = "because of the time"
+    out = b"".join(map(upstream.feed, pieces_of(ROW + cancelled + READY["I"], size)))
+    assert out == ROW + encode.report(b"E", {**fields, "M": "because of the time"}.items()) + READY["I"]
+    # What comes then is not to blame on it; nor is another error.
+    assert upstream.feed(cancelled + READY["I"]) == cancelled + READY["I"]
+    upstream.cancel_reason = "because of the time"
+    assert upstream.feed(ERROR + READY["I"]) == ERROR + READY["I"]
+
+
 def test_an_error_in_answer_to_our_own_query_is_reported_once() -> None:
     upstream = Upstream()
     own_then_query(upstream)
