@@ -90,6 +90,7 @@ class Backend:
             and self.broken is None
             and not self.upstream.expected.in_doubt
             and self.upstream.last_error is None
+            and self.upstream.last_words is None
             and self.upstream.quiet
         )
 
@@ -132,6 +133,7 @@ class Backend:
         changes = upstream.changed_parameters
         upstream.changed_parameters = []
         self.parameters.update(changes)
+        self.pool.owner.reported(self.pool, changes)
         changes = self.pool.tracking.of(changes)
         if changes:
             self.settings = self.settings.with_changes(changes)
@@ -139,5 +141,5 @@ class Backend:
 
     def last_words(self) -> str | None:
         """What the server said before it went away, if it said that it would."""
-        error = self.upstream.last_error or {}
-        return error.get("M") if error.get("V", error.get("S")) in ("FATAL", "PANIC") else None
+        words = self.upstream.last_words
+        return None if words is None else words.get("M", "the server ended the connection")

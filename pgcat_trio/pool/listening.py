@@ -30,6 +30,9 @@ LINGER_S: Final = 10.0
 """How long the connection stays when nobody listens any more: whoever comes back soon finds it."""
 
 
+_LOST_HINT: Final = "The server's log may say why."
+
+
 class Subscriber(Protocol):
     """Somebody who listens. All calls come from within others' business: they must neither raise nor await."""
 
@@ -208,7 +211,7 @@ class _Wire:
             while True:
                 data = await self._transport.receive()
                 if not data:
-                    raise BackendLost(self._transport.fault or "the server closed the connection")
+                    raise BackendLost(self._transport.fault or "the server closed the connection", hint=_LOST_HINT)
                 self._buffer += data
                 for kind, message in self._messages():
                     self._hear(kind, message)

@@ -60,6 +60,10 @@ class Owner(Protocol):
         """A new backend said these things about its server."""
         ...
 
+    def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
+        """A backend reported changed parameters."""
+        ...
+
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended, or a place became free."""
         ...
@@ -320,9 +324,12 @@ class Pool:
         """What the server said right after its login."""
         try:
             backend.upstream.feed(rest)
-        except ProxyError:
+        except ProxyError as problem:
             backend.transport.close()
-            raise
+            address = backend.pool.target.address
+            raise ServerUnavailable(
+                f"server {address} does not keep to PostgreSQL's protocol: {problem.message}"
+            ) from None
         backend.take_changed_parameters()
 
     def _open_failed(self, error: ProxyError) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import BackendLost, ServerError
 from ..wire import codes, encode
 from ..wire.replies import COPY_END, SWALLOW
 
 if TYPE_CHECKING:
     from ..errors import ProxyError
+    from ..pool.backend import Backend
     from ..wire.upstream import Upstream
 
 
@@ -25,6 +27,15 @@ def refusal(error: ProxyError, markers: bytes, unsynced: bool, status: int = cod
     response = encode.error_response(error, severity="ERROR")
     requests = len(markers.translate(None, b"cf"))
     return (response + encode.ready_for_query(status)) * requests + (response if unsynced else b"")
+
+
+def lost(backend: Backend, reason: str) -> ProxyError:
+    """What has become of a server that a client was using: in its own words, where it had some."""
+    upstream = backend.upstream
+    hint = "The transaction may or may not have been committed; check before repeating it."
+    if upstream.last_words is not None:
+        return ServerError(upstream.last_words, hint=None if upstream.quiet else hint)
+    return BackendLost(f"lost the connection to server {backend.pool.server.address}: {reason}", hint=hint)
 
 
 def told(upstream: Upstream) -> bool:

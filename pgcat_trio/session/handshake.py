@@ -72,7 +72,9 @@ class Handshake:
         parameters = dict(packet.parameters)
         user = parameters.get("user", "")
         if not user:
-            raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
+            raise InvalidAuthorization(
+                "no PostgreSQL user name specified in startup packet", hint="Connect with a user name."
+            )
         database = parameters.get("database") or user
         if self._gateway.general.tls_required and not self.transport.encrypted:
             raise InvalidAuthorization("this proxy requires TLS", hint="Connect with sslmode=require or stricter.")

@@ -21,6 +21,7 @@ from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
 from ..pool.cluster import ClusterRetired, Waiter
 from ..routing.effects import Effect
 from ..wire.downstream import Downstream
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..pool.backend import Backend
@@ -44,7 +45,7 @@ class Place(Waiter):
         self.batch = batch
         self.route = route
         self.since = lease.heard_at
-        self.deadline = self.since + lease.cluster.user.connect_timeout_s
+        self.deadline = self.since + lease.cluster.user.wait_timeout_s
 
     def granted(self, backend: Backend) -> None:
         self.lease.granted(backend, self)
@@ -53,7 +54,7 @@ class Place(Waiter):
         self.lease.refused(reason, self)
 
 
-class Lease(ABC):
+class Lease(Turns, ABC):
     """At most one backend, or a place in the queue for one."""
 
     __slots__ = (
@@ -67,19 +68,17 @@ class Lease(ABC):
         "downstream",
         "ended",
         "gateway",
-        "heard_at",
         "leftovers",
         "mode",
         "place",
         "settings",
-        "since",
-        "timed_out",
         "transactions",
         "unsent",
         "user",
     )
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
+        super().__init__()
         self.gateway = gateway
         self.cluster = cluster
         self.mode = cluster.user.pool_mode
@@ -98,13 +97,7 @@ class Lease(ABC):
         """Why the session is over: an error that the client is told, or words for the log."""
         self.closing = False
         """End as soon as nothing is under way."""
-        self.timed_out = False
-        """The running request has been cancelled for its length."""
         self.transactions = 0
-        self.heard_at = trio.current_time()
-        """When the client said something last."""
-        self.since = self.heard_at
-        """When the running request was sent, or the backend began to wait for the client."""
         self._held = b""  # a batch that waits until the backend owes nothing
         self._checkout_failures = 0
         self._refusing = False  # a transaction is being made to fail, by an error that the client does not see
@@ -163,11 +156,20 @@ class Lease(ABC):
             self.cluster.leave(self.place)
             self.place = None
 
+    def give_up(self, error: ProxyError) -> None:
+        """Leave the queue; what waited there is answered with an error."""
+        self.leave_queue()
+        try:
+            self.refuse(error)
+        except Exception as problem:
+            self.turn_failed(problem)
+        self.go_on()
+
     def granted(self, backend: Backend, waiter: Place) -> None:
         """The wait is over."""
         self.backend = backend
         self.place = None
-        self.since = trio.current_time()
+        self.leased(waiter.since, trio.current_time())
         try:
             self.start(backend, waiter.batch, waiter.route)
         except Exception as problem:
@@ -204,13 +206,19 @@ class Lease(ABC):
             )
         self.refuse(error)
         if limit and self._checkout_failures >= limit:
-            raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
+            raise ServerUnavailable(
+                f"checkout failure limit reached ({self._checkout_failures} / {limit})",
+                hint="Connect again, or raise checkout_failure_limit in the proxy's configuration.",
+            )
 
     def rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
         cluster = self.gateway.find_cluster(self.database, self.user)
         if cluster is None or cluster.retired:
-            raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
+            raise ShuttingDown(
+                f'the pool for database "{self.database}" and user "{self.user}" has been removed',
+                hint="It is not in the proxy's configuration any more.",
+            )
         self.cluster = cluster
         self.mode = cluster.user.pool_mode
 
@@ -273,12 +281,7 @@ class Lease(ABC):
         The event, if there is one, is set once the server has taken notice: what the session sends then is safe.
         """
         if self.place is not None:
-            self.leave_queue()
-            try:
-                self.refuse(QueryCanceled("canceling statement due to user request"))
-            except Exception as problem:
-                self.turn_failed(problem)
-            self.go_on()
+            self.give_up(QueryCanceled("canceling statement due to user request"))
         elif self.runs:
             assert self.backend is not None
             return self.backend.pool.cancel_soon(self.backend)

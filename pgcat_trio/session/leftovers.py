@@ -17,7 +17,6 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 import structlog
-import trio
 
 from ..config.model import Pinning
 from ..errors import FeatureNotSupported, ServerError
@@ -64,6 +63,8 @@ def reasons(effects: Effect) -> str:
     return ", ".join(words for effect, words in REASONS.items() if effect in effects)
 
 
+_UNLISTEN: Final = "UNLISTEN *"
+
 NO_CHANGES: Final = SettingChanges()
 
 
@@ -75,6 +76,7 @@ class Leftovers:
         "changes",
         "due",
         "given_up",
+        "handed_over",
         "later",
         "pinned",
         "question",
@@ -98,6 +100,8 @@ class Leftovers:
         """What keeps the backend."""
         self.awaiting: frozenset[bytes] = frozenset()
         """Channels that are being handed over."""
+        self.handed_over = False
+        """They have been: the backend need not listen any more."""
         self.given_up: list[bytes | None] = []
         """Channels that are not listened to any more if the transaction commits; None for all."""
         self.withheld = b""
@@ -204,6 +208,8 @@ class Keeper(Translator):
             if upstream.expected.swallowing:
                 return data  # no more than a notification
             data = self._heard(backend, leftovers) + data
+        elif leftovers.withheld:
+            data = self._take_withheld(backend, leftovers) + data
         if leftovers.awaiting:
             leftovers.withheld += data
             return b""
@@ -235,6 +241,8 @@ class Keeper(Translator):
             asking = question.sql(all_statements=self.cluster.statements is None)
             if not asking:
                 self._conclude(backend, leftovers, question, Findings())
+            if leftovers.handed_over and Effect.LISTEN not in question.suspects:
+                asking = "; ".join(filter(None, (_UNLISTEN, asking)))
             sql = "; ".join(filter(None, (sql, asking)))
         if sql:
             leftovers.question = question
@@ -257,7 +265,6 @@ class Keeper(Translator):
     def _send_own(self, backend: Backend, sql: str) -> None:
         backend.upstream.captured = []
         backend.upstream.expected.sent_own_query()
-        self.since = trio.current_time()
         self._send(backend, encode.query(sql), b"", unsynced=False)
 
     def _heard(self, backend: Backend, leftovers: Leftovers) -> bytes:
@@ -267,15 +274,18 @@ class Keeper(Translator):
         rows, backend.upstream.captured = backend.upstream.captured or [], None
         error = backend.upstream.take_swallowed_error()
         if error is None:
+            if leftovers.handed_over and Effect.LISTEN not in question.suspects:
+                leftovers.handed_over = False
+                backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
             self._conclude(backend, leftovers, question, question.findings(rows))
         elif question.suspects:
             # For example the client's own statement_timeout. Then all that was suspected may be there.
             self._conclude(backend, leftovers, question, Findings(question.suspects & (PINNING | Effect.SETTINGS)))
         else:
             raise ServerError(error)
-        return self.take_withheld(backend, leftovers)
+        return self._take_withheld(backend, leftovers)
 
-    def take_withheld(self, backend: Backend, leftovers: Leftovers) -> bytes:
+    def _take_withheld(self, backend: Backend, leftovers: Leftovers) -> bytes:
         """What the client was not told yet; before its ReadyForQuery, which settings have gone back."""
         if leftovers.awaiting:
             return b""

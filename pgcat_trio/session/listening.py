@@ -29,7 +29,6 @@ _MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
 
 _UTF8_HINT: Final = "Listen with client_encoding UTF8."
 _READ_HINT: Final = "Listen on a connection that reads all the time, and leave long transactions to others."
-_AGAIN_HINT: Final = "Connect and LISTEN again; what was notified in the meantime is lost."
 
 _UNLISTEN: Final = re.compile(
     rb'(?:^|;)\s*(?:UNLISTEN\s+(?:(?P<all>\*)|"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))'
@@ -56,14 +55,6 @@ class Listener(Keeper):
     def _say(self, data: bytes) -> None:
         """Send to the client, or keep it until the client reads."""
 
-    @abstractmethod
-    def come_to_rest(self) -> None:
-        """What was on its way to the backend is there: it may have nothing more to do."""
-
-    @abstractmethod
-    def settle(self) -> None:
-        """Do what was put off until the backend owes nothing, if that is now."""
-
     @property
     def listens(self) -> bool:
         """True if the client has channels that no backend of its own listens to."""
@@ -88,7 +79,9 @@ class Listener(Keeper):
         names = frozenset(channel.encode("utf-8", "surrogateescape") for channel in channels)
         self._board = board
         self._channels |= names
-        if not board.subscribe(self, names):
+        if board.subscribe(self, names):
+            self.leftovers.handed_over = True
+        else:
             self.leftovers.awaiting = names
         return True
 
@@ -136,9 +129,7 @@ class Listener(Keeper):
         lost = self._channels - leftovers.awaiting if leftovers is not None else self._channels
         self._channels, self._board = frozenset(), None
         if lost or self.cluster.config.pinning is Pinning.DENY:
-            self.finish(
-                SubscriptionLost(f"nobody listens for this session any more: {reason.message}", hint=_AGAIN_HINT)
-            )
+            self.finish(SubscriptionLost(f"nobody listens for this session any more: {reason.message}"))
         else:
             self._handed_over(Effect.LISTEN)
 
@@ -148,16 +139,14 @@ class Listener(Keeper):
         if leftovers is None or backend is None or not leftovers.awaiting:
             return
         leftovers.awaiting = frozenset()
+        leftovers.handed_over = not pinned
         try:
             self.pin(backend, leftovers, leftovers.pinned | pinned)
-            self._say(self.take_withheld(backend, leftovers))
-            self.come_to_rest()
-            self.tell_notifications()
-            if self._held or self.downstream.terminated:
-                self.settle()
+            data = self.look_back(backend, b"")
+            if data:
+                self._say(data)
         except Exception as problem:
             self.turn_failed(problem)
-        self.go_on()
 
 
 def _given_up(text: bytes) -> list[bytes | None]:

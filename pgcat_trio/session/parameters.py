@@ -49,7 +49,9 @@ def parse_options(options: str) -> dict[str, str]:
             )
         name, equals, value = assignment.partition("=")
         if not name or not equals:
-            raise InvalidAuthorization(f"the connection's options set {assignment!r} to no value")
+            raise InvalidAuthorization(
+                f"the connection's options set {assignment!r} to no value", hint="Use -c name=value or --name=value."
+            )
         wanted[USUAL.canonical_name(name.replace("-", "_"))] = value
     return wanted
 

@@ -20,7 +20,6 @@ import trio
 
 from ..config.model import PoolMode, Role
 from ..errors import (
-    BackendLost,
     ProtocolViolation,
     ProxyError,
     ServerError,
@@ -145,6 +144,8 @@ class Relay(Listener):
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
+            if not backend.upstream.expected.copy_in:
+                self.asked_at = self.heard_at  # no server begins before it has read the whole
             # The server may have answered before the message was complete.
             self.come_to_rest()
         elif self.mode is PoolMode.SESSION:
@@ -168,11 +169,8 @@ class Relay(Listener):
             self._send_request(backend, batch)
 
     def _send_request(self, backend: Backend, batch: bytes) -> None:
-        """Send to a backend that is held already. If it was waiting for the client, a new request begins."""
-        if backend.upstream.expected.settled:
-            self.since = self.heard_at
-            self.timed_out = False
-            backend.upstream.last_error = None
+        """Send to a backend that is held already."""
+        self.asking(backend)
         downstream = self.downstream
         if self.names is not None:
             batch = self._translate(self.names, backend, batch)
@@ -204,7 +202,7 @@ class Relay(Listener):
                 self.queue(Place(self, batch, route))
             else:
                 self.backend = backend
-                self.since = self.heard_at
+                self.leased(self.heard_at, self.heard_at)
                 self.start(backend, batch, route)
 
     def _route(self, batch: bytes) -> Route:
@@ -270,12 +268,13 @@ class Relay(Listener):
             if not data:
                 self._backend_lost(backend, backend.transport.fault or "the server closed the connection")
                 return False
+            owed = len(upstream.expected.queue)
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
             leftovers = self.leftovers
             asking = self._refusing or (leftovers is not None and leftovers.question is not None)
-            if upstream.swallowed_error is not None and not asking and backend.last_words() is None:
+            if upstream.swallowed_error is not None and not asking:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
             if self.names is not None:
@@ -294,8 +293,8 @@ class Relay(Listener):
                 self.tell_notifications()
             if self._held or self.downstream.terminated:
                 self.settle()
-            if self.backend is backend and not upstream.expected.queue:
-                self.since = trio.current_time()
+            if self.backend is backend:
+                self.answered(backend, owed, data, executes=self.downstream.executes)
         except ProtocolViolation as problem:
             self._backend_lost(backend, problem.message)
         except Exception as problem:
@@ -355,14 +354,11 @@ class Relay(Listener):
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
         upstream = backend.upstream
-        words = backend.last_words()
-        reason = words or backend.broken or reason
+        reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
-        error = BackendLost(
-            f"lost the connection to server {backend.pool.server.address}: {reason}",
-            hint="The transaction may or may not have been committed; check before repeating it.",
-        )
+        words = upstream.last_words
+        error = answers.lost(backend, reason)
         intact = upstream.between_messages and self._whole
         if self._aside:
             aside, self._aside = self._aside, b""
@@ -376,7 +372,8 @@ class Relay(Listener):
         self.release()
         if self.mode is PoolMode.SESSION or keeps or not intact:
             # In the middle of a message an error would be taken for a part of it.
-            self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
+            told = words is None and answers.told(upstream)
+            self.finish(error if upstream.between_messages and not told else reason)
             return
         if answer is None:
             self._lost = error

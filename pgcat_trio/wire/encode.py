@@ -72,18 +72,7 @@ def report(kind: bytes, fields: Iterable[tuple[str, str | None]]) -> bytes:
 
 def error_response(error: ProxyError, severity: str | None = None) -> bytes:
     """An error of our own as the client sees it. ``severity`` overrides the class's, for a session that must end."""
-    severity = severity or error.severity
-    return report(
-        b"E",
-        [
-            ("S", severity),
-            ("V", severity),
-            ("C", error.sqlstate),
-            ("M", error.message),
-            ("D", error.detail),
-            ("H", error.hint),
-        ],
-    )
+    return report(b"E", error.fields_as(severity or error.severity))
 
 
 def notice_response(message_text: str, sqlstate: str = "00000", detail: str | None = None) -> bytes:

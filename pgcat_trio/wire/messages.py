@@ -49,7 +49,10 @@ def first_packet_length(data: bytes) -> int | None:
         return None
     length: int = UINT32.unpack_from(data)[0]
     if length > codes.MAX_STARTUP_BYTES:
-        raise MessageTooLarge(f"invalid length of startup packet: {length} bytes, at most {codes.MAX_STARTUP_BYTES}")
+        raise MessageTooLarge(
+            f"invalid length of startup packet: {length} bytes, at most {codes.MAX_STARTUP_BYTES}",
+            hint="This port speaks PostgreSQL's protocol.",
+        )
     if length < 8:
         raise ProtocolViolation("invalid length of startup packet")
     return length
@@ -69,7 +72,8 @@ def first_packet(packet: bytes) -> FirstPacket:
         return CancelRequest(UINT32.unpack_from(packet, 8)[0], packet[12:])
     if code >> 16 != 3:
         raise ProtocolViolation(
-            f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: this proxy supports 3.0 to 3.2"
+            f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: this proxy supports 3.0 to 3.2",
+            hint="This port speaks PostgreSQL's protocol.",
         )
     return StartupMessage(code, _startup_parameters(packet[8:]))
 

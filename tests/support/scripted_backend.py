@@ -105,10 +105,10 @@ class ScriptedBackend:
 
     async def greet(self, startup: dict[str, str]) -> None:
         self.key = b"key" + bytes([self.pid % 256])
-        self.settings.update((name, value) for name, value in startup.items() if name in REPORTED)
+        self.settings.update((name, value) for name, value in startup.items() if name in self.server.parameters)
         self._defaults = dict(self.settings)
         await self.server.at("parameters")
-        await self.send(b"".join(encode.parameter_status(name, self.settings[name]) for name in REPORTED))
+        await self.send(b"".join(encode.parameter_status(name, self.settings[name]) for name in self.server.parameters))
         await self.send(encode.notice_response("a warning of no importance"))
         await self.send(encode.backend_key_data(self.pid, self.key))
         await self.server.at("ready")
@@ -277,7 +277,7 @@ class ScriptedBackend:
         else:
             changes = {}
         for name, value in changes.items():
-            if self.settings.get(name) != value and name in REPORTED:
+            if self.settings.get(name) != value and name in self.server.parameters:
                 await self.send(encode.parameter_status(name, value))
             self.settings[name] = value
 

@@ -76,7 +76,10 @@ class Console:
         except trio.BrokenResourceError:
             pass
         except MessageTooLarge:
-            error = MessageTooLarge(f"the admin console takes messages of up to {MAX_MESSAGE_BYTES} bytes")
+            error = MessageTooLarge(
+                f"the admin console takes messages of up to {MAX_MESSAGE_BYTES} bytes",
+                hint="SHOW HELP lists the commands that there are.",
+            )
         except ProxyError as problem:
             error = problem
         except trio.Cancelled:

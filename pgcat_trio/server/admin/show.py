@@ -101,13 +101,13 @@ NOT_BUILT: Final = frozenset(
 def show(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
     """SHOW and a word."""
     name = arguments[0].upper() if len(arguments) == 1 else ""
+    hint = "SHOW HELP lists the commands that there are."
     if name == "HELP":
         usage = encode.notice_response("Console usage", detail="\n\t".join(HELP))
         return usage + encode.command_complete("SHOW")
     if name in NOT_BUILT:
-        raise FeatureNotSupported(f"SHOW {name} is not built yet")
+        raise FeatureNotSupported(f"SHOW {name} is not built yet", hint=hint)
     if name not in TABLES:
-        hint = "SHOW HELP lists the commands that there are."
         raise refusal("42601", "Unsupported SHOW query against the admin database", hint=hint)
     header, rows = TABLES[name]
     return rowset(header, rows(supervisor), TAGS.get(name, "SHOW"))
