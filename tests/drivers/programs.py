@@ -64,7 +64,7 @@ class Program:
         return (*(name for name in SCENARIOS if name not in self.without), *self.also)
 
 
-PYTHON: Final = (Program(name="psycopg", directory="python", run=("python", "psycopg_sync.py")),)
+PYTHON: Final = (Program(name="psycopg", directory="python", run=("python", "psycopg_sync.py"), also=("held_cursor",)),)
 """Programs whose drivers are among the development dependencies: a part of the ordinary tests."""
 
 JAVASCRIPT: Final[tuple[Program, ...]] = ()

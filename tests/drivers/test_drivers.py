@@ -16,6 +16,7 @@ import psycopg
 import pytest
 from programs import PROGRAMS, PYTHON, SCENARIOS, Program
 from running import HERE, Run, Unavailable, Workshop, run
+from structlog.testing import capture_logs
 from support.proxy import APP_PASSWORD, APP_USER, ProxyThread, proxy_config
 
 if TYPE_CHECKING:
@@ -72,7 +73,10 @@ class Runs:
         if (program.name, way) not in self._done:
             with psycopg.connect(self.cluster.dsn(), autocommit=True) as connection:
                 connection.execute((HERE / "schema.sql").read_text())
-            self._done[program.name, way] = run(program, self._environ(way))
+            with capture_logs() as events:
+                done = run(program, self._environ(way))
+            bugs = [f"the proxy logged {event}" for event in events if event["event"].endswith(".bug")]
+            self._done[program.name, way] = attrs.evolve(done, fault="\n".join(filter(None, [done.fault, *bugs])))
         return self._done[program.name, way]
 
     def _environ(self, way: str) -> dict[str, str]:
