@@ -67,7 +67,24 @@ class Program:
 PYTHON: Final = (Program(name="psycopg", directory="python", run=("python", "psycopg_sync.py"), also=("held_cursor",)),)
 """Programs whose drivers are among the development dependencies: a part of the ordinary tests."""
 
-JAVASCRIPT: Final[tuple[Program, ...]] = ()
+JAVASCRIPT: Final = (
+    Program(
+        name="node_postgres",
+        tools=("node", "npm"),
+        directory="javascript",
+        install=("npm", "ci"),
+        run=("node", "node_postgres.mjs"),
+        without={"batch": "it sends one set of parameters a query; several queries without waiting are `pipeline`"},
+    ),
+    Program(
+        name="postgres_js",
+        tools=("node", "npm"),
+        directory="javascript",
+        install=("npm", "ci"),
+        run=("node", "postgres_js.mjs"),
+        without={"types_binary": "it knows no values in binary"},
+    ),
+)
 
 GO: Final[tuple[Program, ...]] = ()
 
