@@ -1,0 +1,78 @@
+"""The programs that run the scenarios, one for each driver (and for each of its ways that matter): who can do what.
+
+A program runs scenarios with one driver and prints one JSON object a line, ``{"scenario": NAME, "outcome": ANY}``, and
+nothing else on its standard output. Errors that belong to a scenario are part of its outcome; when the program itself
+fails, it exits with another code than 0 and says why on its standard error. Its arguments are the names of the
+scenarios to run, none for all that it has. Where to connect is in the environment: PGHOST, PGPORT, PGUSER, PGPASSWORD,
+PGDATABASE and PGSSLMODE. Scenarios run one after the other, and each closes the connections that it opens.
+
+An outcome is the same on every run: it holds no process ids, times, ports, durations, or oids of what it made. Never
+do more than two connections of a scenario hold a transaction or a state of the session at the same time, for there are
+two connections to the server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+SCENARIOS: Final = (
+    *("types_text", "types_binary", "large_values"),
+    *("prepared", "prepared_many_clients", "prepared_reuse_after_error", "unprepared_parameters", "many_statements"),
+    *("pipeline", "batch", "cursor", "copy_in", "copy_out", "copy_in_error"),
+    *("cancel", "statement_timeout", "notices", "errors", "errors_in_transaction", "transactions"),
+    *("session_settings", "startup_settings", "listen_notify", "advisory_locks", "temp_tables"),
+    *("schema_change", "empty_and_multi", "server_info", "connection_lost"),
+)
+"""What a program does, unless its row says what it does without."""
+
+
+@attrs.frozen(kw_only=True)
+class Program:
+    """A program and what it takes to build and run it.
+
+    Args:
+        name: of the driver, and of its way where there are several; stands in the ids of the tests.
+        tools: programs that must be on the PATH; where one is missing, this program is skipped.
+        directory: below this file's, the working directory of all commands.
+        install: gets the dependencies; where that fails, the program is skipped.
+        build: compiles; it is an error where that fails.
+        run: the program. The names of scenarios may be appended.
+        without: the scenarios that it does not have, and why.
+        also: scenarios that only it has.
+
+    In the commands ``$BUILD_DIR`` is a directory for what is built, which stays from one run of the tests to the next,
+    and ``python`` is the interpreter that runs the tests. Programs of one directory with equal commands share them.
+    """
+
+    name: str
+    tools: tuple[str, ...] = ()
+    directory: str
+    install: tuple[str, ...] = ()
+    build: tuple[str, ...] = ()
+    run: tuple[str, ...]
+    without: Mapping[str, str] = attrs.field(factory=dict)
+    also: tuple[str, ...] = ()
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """The names of all its scenarios."""
+        return (*(name for name in SCENARIOS if name not in self.without), *self.also)
+
+
+PYTHON: Final = (Program(name="psycopg", directory="python", run=("python", "psycopg_sync.py"), also=("held_cursor",)),)
+"""Programs whose drivers are among the development dependencies: a part of the ordinary tests."""
+
+JAVASCRIPT: Final[tuple[Program, ...]] = ()
+
+GO: Final[tuple[Program, ...]] = ()
+
+JAVA: Final[tuple[Program, ...]] = ()
+
+RUST: Final[tuple[Program, ...]] = ()
+
+PROGRAMS: Final = (*PYTHON, *JAVASCRIPT, *GO, *JAVA, *RUST)
