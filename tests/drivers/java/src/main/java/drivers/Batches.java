@@ -34,7 +34,6 @@ final class Batches {
     private static Object batches(String... options) throws Exception {
         Map<String, Object> outcome = new LinkedHashMap<>();
         try (Connection connection = connect(options)) {
-            execute(connection, "delete from copied", "delete from item where id > 10", "update item set price = id");
             for (int size : new int[] {1, 7, 130, 1000}) {
                 outcome.put("insert " + size, insert(connection, 1000 * size, size, 0));
             }

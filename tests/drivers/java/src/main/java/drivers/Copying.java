@@ -2,7 +2,6 @@ package drivers;
 
 import static drivers.Database.attempt;
 import static drivers.Database.connect;
-import static drivers.Database.execute;
 import static drivers.Database.query;
 import static drivers.Database.value;
 
@@ -22,9 +21,8 @@ import java.util.Map;
 import org.postgresql.PGConnection;
 import org.postgresql.copy.CopyIn;
 import org.postgresql.copy.CopyManager;
-import org.postgresql.copy.CopyOut;
 
-/** COPY, both ways. */
+/** COPY, both ways. CopyOut.cancelCopy is left out: it returns before the server has answered, now here, now there. */
 final class Copying {
     private static final String ROWS = "1\tone\t\\\\x00ff\n2\tzwölf, 世\t\\N\n3\t\\N\t\\\\x\n";
     private static final String SUMMARY = "select count(*), sum(id), count(name), sum(length(name)) from copied";
@@ -38,7 +36,6 @@ final class Copying {
     static Object in() throws Exception {
         Map<String, Object> outcome = new LinkedHashMap<>();
         try (Connection connection = connect()) {
-            execute(connection, "truncate copied");
             outcome.put("text", copies(connection).copyIn("copy copied from stdin", new StringReader(ROWS)));
             outcome.put("rows", query(connection, "select * from copied order by id"));
             String csv = "id,name\n4,\"a \"\"b\"\"\"\n5,\n";
@@ -76,35 +73,19 @@ final class Copying {
             copies(connection).copyOut("copy (select n, repeat('é', 100) from generate_series(1, 20000) n) to stdout"
                     + " (format binary)", binary);
             outcome.put("binary length", binary.size());
-            execute(connection, "truncate copied");
             outcome.put("in again", copies(connection).copyIn("copy copied (id, name) from stdin (format binary)",
                     new ByteArrayInputStream(binary.toByteArray())));
             outcome.put("summary", query(connection, SUMMARY));
-            outcome.put("cancelled", attempt(() -> cancelled(connection)));
-            outcome.put("error in the middle", attempt(() -> failingOut(connection)));
+            outcome.put("error in the middle", attempt(() -> copies(connection)
+                    .copyOut("copy (select 1 / (5 - n) from generate_series(1, 10) n) to stdout", new StringWriter())));
             outcome.put("afterwards", value(connection, "select 1"));
         }
         return outcome;
     }
 
-    private static Object cancelled(Connection connection) throws SQLException {
-        CopyOut copy = copies(connection).copyOut("copy (select repeat('x', 1000) from generate_series(1, 1000000)) to stdout");
-        int length = copy.readFromCopy().length;
-        copy.cancelCopy();
-        return List.of(length, copy.isActive());
-    }
-
-    /** Row by row: copyOut() sends a cancel request after an error, which hits whatever comes next. */
-    private static Object failingOut(Connection connection) throws SQLException {
-        CopyOut copy = copies(connection).copyOut("copy (select 1 / (5 - n) from generate_series(1, 10) n) to stdout");
-        while (copy.readFromCopy() != null) {}
-        return "came to its end";
-    }
-
     static Object inError() throws Exception {
         List<Object> outcome = new ArrayList<>();
         try (Connection connection = connect()) {
-            execute(connection, "truncate copied");
             outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", new StringReader("1\ta\n"))));
             outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", new StringReader("no number\ta\tb\n"))));
             outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", refusedEarly())));

@@ -32,7 +32,7 @@ final class Cursors {
             outcome.add(value(connection, "select 1"));
             connection.commit();
             outcome.add(declared(connection));
-            outcome.add(ofFunction(connection));
+            outcome.add(attempt(() -> ofFunction(connection)));
             connection.setAutoCommit(true);
             outcome.add(attempt(() -> query(connection, "fetch 1 from numbers")));
         }

@@ -101,7 +101,7 @@ final class Sessions {
 
     static Object tempTables() throws Exception {
         List<Object> outcome = new ArrayList<>();
-        try (Connection one = connect("prepareThreshold", "1");
+        try (Connection one = connect();
                 Connection two = connect();
                 PreparedStatement insert = one.prepareStatement("insert into scratch values (?) returning n")) {
             execute(one, "create temporary table scratch (n integer)");

@@ -90,7 +90,7 @@ final class Settings {
         } finally {
             TimeZone.setDefault(ours);
         }
-        for (String refused : List.of("-c no_such_setting=1", "-c work_mem=nonsense", "-c max_connections=5", "-q")) {
+        for (String refused : List.of("-c no_such_setting=1", "-c work_mem=nonsense", "-c max_connections=5")) {
             outcome.add(attempt(() -> {
                 connect("options", refused).close();
                 return "connected";

@@ -170,7 +170,7 @@ final class Statements {
                 item.refreshRow();
                 outcome.put("updated", item.getInt("amount"));
             }
-            outcome.put("stored", value(connection, "update item set amount = 90 where id = 9 returning amount"));
+            outcome.put("stored", value(connection, "select amount from item where id = 9"));
         }
         return outcome;
     }

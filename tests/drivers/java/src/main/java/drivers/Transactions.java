@@ -57,10 +57,12 @@ final class Transactions {
         Map<String, Object> outcome = new LinkedHashMap<>();
         for (String mode : List.of("always", "conservative", "never")) {
             List<Object> found = new ArrayList<>();
-            try (Connection connection = connect("autosave", mode, "cleanupSavepoints", "true", "prepareThreshold", "1");
+            try (Connection connection = connect("autosave", mode, "cleanupSavepoints", "true");
                     PreparedStatement all = connection.prepareStatement("select * from saved where id = ?")) {
                 execute(connection, "create table saved as select 1 as id");
-                found.add(attempt(() -> query(all, 1)));
+                for (int i = 0; i < 6; i++) {
+                    found.add(attempt(() -> query(all, 1)));
+                }
                 connection.setAutoCommit(false);
                 found.add(attempt(() -> query(all, 1)));
                 execute(connection, "alter table saved add column extra text default 'e'");
@@ -99,8 +101,6 @@ final class Transactions {
             outcome.put("seen", seen);
             outcome.put("repeatable read", repeatableRead(one, two));
             outcome.put("conflict", conflict(one, two));
-            one.setAutoCommit(true);
-            execute(one, "update item set amount = 70 where id = 7");
         }
         return outcome;
     }
