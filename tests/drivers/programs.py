@@ -88,7 +88,24 @@ JAVASCRIPT: Final = (
 
 GO: Final[tuple[Program, ...]] = ()
 
-JAVA: Final[tuple[Program, ...]] = ()
+JAVA: Final = tuple(
+    Program(
+        name=name,
+        tools=("java", "mvn"),
+        directory="java",
+        # The help of the compiler's plugin brings the plugin, and says nothing.
+        install=("mvn", "-q", "-B", "dependency:copy-dependencies", "compiler:help", "-Doutput=$BUILD_DIR"),
+        build=("mvn", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
+        run=("java", f"-Dpgjdbc={options}", "-cp", "$BUILD_DIR/classes:$BUILD_DIR/jars/*", "drivers.Main"),
+        without={"pipeline": "pgjdbc pipelines nothing but batches and strings of several statements"},
+        also=("autosave", "batch_rewritten", "metadata"),
+    )
+    for name, options in {
+        "pgjdbc": "",
+        "pgjdbc-prepared": "prepareThreshold=1",
+        "pgjdbc-simple": "preferQueryMode=simple",
+    }.items()
+)
 
 RUST: Final[tuple[Program, ...]] = ()
 
