@@ -12,18 +12,19 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from ..errors import AuthenticationFailed, LoginTimeout, ProxyError, ShuttingDown
+from ..errors import LoginTimeout, ProxyError, ShuttingDown
 from ..net.transport import SocketTransport
-from ..pool.cluster import ClusterRetired
 from ..pool.connect import set_keepalive
 from ..session.gateway import ADMIN_DATABASES
 from ..session.handshake import ClientGone, Handshake, Login
-from ..session.parameters import refuse_replication, requested_settings, settle
 from ..session.session import FAREWELL_S, Session
-from ..wire import codes, encode
+from ..wire import encode
 from .admin.console import Console
+from .admission import Admission
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from .supervisor import Supervisor
 
 log = structlog.get_logger("pgcat_trio.client")
@@ -87,35 +88,24 @@ class Connection:
             login = await self.handshake.run()
             if login is None or login.database in ADMIN_DATABASES:
                 return login, None
-            return login, await self._open_session(login)
+            return login, await Admission(self.supervisor, self.handshake, self.login_scope).open_session(login)
         if self.supervisor.draining:
             raise ShuttingDown("the proxy is shutting down")
         raise LoginTimeout("canceling authentication due to timeout")
 
-    async def _open_session(self, login: Login) -> Session:
-        refuse_replication(login.parameters)
-        wanted = requested_settings(login.parameters)
-        while (cluster := self.supervisor.find_cluster(login.database, login.user)) is not None:
-            try:
-                settings = await settle(cluster, wanted)
-            except ClusterRetired:
-                continue  # a reload came in between
-            return Session(login.transport, self.supervisor, cluster, login.user, login.database, settings)
-        raise AuthenticationFailed(f'password authentication failed for user "{login.user}"')
-
     async def _serve(self, login: Login, session: Session) -> None:
-        keys = self.supervisor.cancel_keys
-        pid, secret = keys.issue(login.protocol)
+        keys, backend = self.supervisor.cancel_keys, session.backend
+        pid, secret = keys.issue(login.protocol, session, backend.pid if backend is not None else 0)
         try:
-            keys.bind(pid, session)
             self.session = session
             self._log_connected(login)
-            session.outbox.write(_welcome(session, pid, secret))
+            session.outbox.write(encode.welcome(_reported(session), pid, secret))
             await session.run(self.handshake.take_rest())
         except trio.BrokenResourceError:
             session.ended = "client left during the login"
         finally:
-            keys.withdraw(pid)
+            keys.withdraw(pid, secret)
+            session.release()
             self._log_disconnected(session)
 
     async def _tell(self, error: ProxyError) -> None:
@@ -156,10 +146,9 @@ class Connection:
         )
 
 
-def _welcome(session: Session, pid: int, secret: bytes) -> bytes:
-    """What a server says after a login: that it worked, the parameters, the cancel key, and that it is ready."""
+def _reported(session: Session) -> Mapping[str, str]:
+    """The parameters that hold for a client: those of its backend, or what any backend will have when it gets one."""
+    if session.backend is not None:
+        return session.backend.parameters
     reported = session.cluster.parameters or {}
-    own = {name: value for name, value in session.settings.values.items() if name in reported}
-    statuses = [encode.parameter_status(name, value) for name, value in {**reported, **own}.items()]
-    ready = encode.backend_key_data(pid, secret) + encode.ready_for_query()
-    return encode.authentication(codes.AUTH_OK) + b"".join(statuses) + ready
+    return {**reported, **{name: value for name, value in session.settings.values.items() if name in reported}}
