@@ -1,4 +1,4 @@
-"""From a client that has proved who it is to its session: what has to be waited for until it can be welcomed."""
+"""From a client that has proved who it is to what it is given: all that has to be waited for before its welcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ..errors import AuthenticationFailed, ProxyError
 from ..pool.cluster import ClusterRetired
 from ..pool.settings import intern
 from ..session.dedicated import settle_on, take_backend
-from ..session.parameters import refuse_replication, requested_settings, settle
+from ..session.parameters import requested_settings, settle
+from ..session.replication import Replication
 from ..session.session import Session
 
 if TYPE_CHECKING:
@@ -37,7 +38,6 @@ class Admission:
         Raises `ProxyError` with what to tell the client, `ClientGone` as soon as there is nobody to tell. After any
         error and after `Cancelled` nothing is held.
         """
-        refuse_replication(login.parameters)
         wanted = requested_settings(login.parameters)
         while (cluster := self._supervisor.find_cluster(login.database, login.user)) is not None:
             session = Session(login.transport, self._supervisor, cluster, login.user, login.database, intern({}))
@@ -53,7 +53,21 @@ class Admission:
             except BaseException:
                 session.release()
                 raise
-        raise AuthenticationFailed(f'password authentication failed for user "{login.user}"')
+        raise _no_such_pool(login)
+
+    async def open_replication(self, login: Login) -> Replication:
+        """The client's walsender, which the caller has to see closed. Raises as `open_session`."""
+        cluster = self._supervisor.find_cluster(login.database, login.user)
+        if cluster is None:
+            raise _no_such_pool(login)
+        replication = Replication(login.transport, self._supervisor, cluster, login.user, login.database)
+        self._scope.deadline = math.inf  # it has a deadline of its own
+        try:
+            await self._with_the_client(partial(replication.connect, login.parameters))
+        except BaseException:
+            replication.release()
+            raise
+        return replication
 
     async def _dedicate(self, session: Session, wanted: Mapping[str, str]) -> None:
         self._scope.deadline = math.inf  # the cluster keeps the time of those who wait
@@ -82,3 +96,7 @@ class Admission:
             raise gone
         if failure is not None:
             raise failure
+
+
+def _no_such_pool(login: Login) -> AuthenticationFailed:
+    return AuthenticationFailed(f'password authentication failed for user "{login.user}"')

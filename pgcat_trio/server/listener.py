@@ -17,14 +17,13 @@ from ..net.transport import SocketTransport
 from ..pool.connect import set_keepalive
 from ..session.gateway import ADMIN_DATABASES
 from ..session.handshake import ClientGone, Handshake, Login
+from ..session.replication import Replication, wants_replication
 from ..session.session import FAREWELL_S, Session
 from ..wire import encode
 from .admin.console import Console
 from .admission import Admission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from .supervisor import Supervisor
 
 log = structlog.get_logger("pgcat_trio.client")
@@ -46,26 +45,27 @@ async def serve_connection(supervisor: Supervisor, stream: trio.SocketStream) ->
 
 
 class Connection:
-    """A client's connection. ``session`` is there once it has logged in to a pool."""
+    """A client's connection. One of ``session``, ``replication`` and ``console`` is there once it has logged in."""
 
     def __init__(self, supervisor: Supervisor, transport: SocketTransport) -> None:
         self.supervisor = supervisor
         self.handshake = Handshake(transport, supervisor)
         self.peer = transport.peer
         self.session: Session | None = None
+        self.replication: Replication | None = None
         self.console: Console | None = None
         self.login_scope: trio.CancelScope | None = None
 
     async def run(self) -> None:
         """From the first byte to the last."""
         try:
-            login, session = await self._log_in()
+            login, served = await self._log_in()
             if login is None:
                 with trio.move_on_after(FAREWELL_S):
                     await self.handshake.transport.aclose()
                 return
-            if session is not None:
-                await self._serve(login, session)
+            if served is not None:
+                await self._serve(login, served)
             else:
                 self.console = Console(self.supervisor, login, self.handshake.take_rest())
                 await self.console.run()
@@ -77,36 +77,49 @@ class Connection:
 
     def drain(self) -> None:
         """The server shuts down: end at the next boundary; logins and idle sessions end now."""
-        if self.session is not None:
-            self.session.drain()
+        served = self.session or self.replication
+        if served is not None:
+            served.drain()
         elif self.login_scope is not None:
             self.login_scope.cancel()
 
-    async def _log_in(self) -> tuple[Login | None, Session | None]:
+    def sweep(self, now: float) -> None:
+        """Enforce the timeouts: called a few times a second, for every connection."""
+        served = self.session or self.replication
+        if served is not None:
+            served.sweep(now)
+
+    async def _log_in(self) -> tuple[Login | None, Session | Replication | None]:
         """The client's login and its session; no session for the admin console, no login for a CancelRequest."""
         with trio.move_on_after(self.supervisor.general.client_login_timeout_s) as self.login_scope:
             login = await self.handshake.run()
             if login is None or login.database in ADMIN_DATABASES:
                 return login, None
-            return login, await Admission(self.supervisor, self.handshake, self.login_scope).open_session(login)
+            admission = Admission(self.supervisor, self.handshake, self.login_scope)
+            if wants_replication(login.parameters):
+                return login, await admission.open_replication(login)
+            return login, await admission.open_session(login)
         if self.supervisor.draining:
             raise ShuttingDown("the proxy is shutting down")
         raise LoginTimeout("canceling authentication due to timeout")
 
-    async def _serve(self, login: Login, session: Session) -> None:
-        keys, backend = self.supervisor.cancel_keys, session.backend
-        pid, secret = keys.issue(login.protocol, session, backend.pid if backend is not None else 0)
+    async def _serve(self, login: Login, served: Session | Replication) -> None:
+        keys, backend = self.supervisor.cancel_keys, served.backend
+        pid, secret = keys.issue(login.protocol, served, backend.pid if backend is not None else 0)
         try:
-            self.session = session
+            if isinstance(served, Replication):
+                self.replication = served
+            else:
+                self.session = served
             self._log_connected(login)
-            session.outbox.write(encode.welcome(_reported(session), pid, secret))
-            await session.run(self.handshake.take_rest())
+            served.outbox.write(encode.welcome(served.reported, pid, secret))
+            await served.run(self.handshake.take_rest())
         except trio.BrokenResourceError:
-            session.ended = "client left during the login"
+            served.ended = "client left during the login"
         finally:
             keys.withdraw(pid, secret)
-            session.release()
-            self._log_disconnected(session)
+            served.release()
+            self._log_disconnected(served)
 
     async def _tell(self, error: ProxyError) -> None:
         """Send last words to a client that has no session."""
@@ -129,8 +142,8 @@ class Connection:
             tls=login.transport.encrypted,
         )
 
-    def _log_disconnected(self, session: Session) -> None:
-        error = session.ended if isinstance(session.ended, ProxyError) else None
+    def _log_disconnected(self, served: Session | Replication) -> None:
+        error = served.ended if isinstance(served.ended, ProxyError) else None
         if error is not None:
             write = log.warning
         else:
@@ -138,17 +151,9 @@ class Connection:
         write(
             "client.disconnected",
             client=self.peer,
-            user=session.user,
-            database=session.database,
-            reason=error.message if error else session.ended,
-            transactions=session.transactions,
-            seconds=round(trio.current_time() - session.started_at, 3),
+            user=served.user,
+            database=served.database,
+            reason=error.message if error else served.ended,
+            transactions=served.transactions,
+            seconds=round(trio.current_time() - served.started_at, 3),
         )
-
-
-def _reported(session: Session) -> Mapping[str, str]:
-    """The parameters that hold for a client: those of its backend, or what any backend will have when it gets one."""
-    if session.backend is not None:
-        return session.backend.parameters
-    reported = session.cluster.parameters or {}
-    return {**reported, **{name: value for name, value in session.settings.values.items() if name in reported}}

@@ -19,6 +19,7 @@ from ..net.tls import ALPN, negotiated_alpn, upgrade
 from ..wire import codes, encode, messages
 from ..wire.codes import UINT32
 from ..wire.scram import SCRAM, SCRAM_PLUS, ScramServer, equal, md5_password
+from .replication import is_physical
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -77,6 +78,8 @@ class Handshake:
         if not user:
             raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
         database = parameters.get("database") or user
+        if is_physical(parameters):
+            database = self._gateway.physical_pool(database, user)
         if self._gateway.general.tls_required and not self.transport.encrypted:
             raise InvalidAuthorization("this proxy requires TLS", hint="Connect with sslmode=require or stricter.")
         self._gateway.admit()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 from support.libpq import cancel_long_query
 from support.proxy import ProxyThread, proxy_config
 
@@ -52,6 +54,24 @@ def test_one_client_too_many_is_refused_until_a_place_is_free(proxy: ProxyThread
         first.close()
         with psycopg.connect(proxy.dsn()) as third:
             assert third.info.backend_pid == pid
+
+
+def test_who_waits_at_the_login_is_shown(proxy: ProxyThread) -> None:
+    def ask(console: psycopg.Connection[Any]) -> dict[str, Any]:
+        with console.cursor(row_factory=dict_row) as cursor:
+            [row] = cursor.execute("show pools").fetchall()
+        return row
+
+    with psycopg.connect(proxy.admin_dsn, autocommit=True, prepare_threshold=None) as console:
+        with ThreadPoolExecutor() as pool, psycopg.connect(proxy.dsn()), psycopg.connect(proxy.dsn()):
+            login = pool.submit(psycopg.connect, proxy.dsn())
+            while not (row := ask(console))["cl_waiting"]:
+                pass
+            assert (row["cl_active"], row["cl_waiting"], row["maxwait"]) == (2, 1, 0)
+            assert row["maxwait_us"] > 0
+            with pytest.raises(psycopg.OperationalError):
+                login.result()
+        assert ask(console)["cl_waiting"] == 0
 
 
 def test_settings_of_the_login_are_on_that_very_process(proxy: ProxyThread) -> None:
