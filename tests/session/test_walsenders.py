@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
+from support.certificates import Authority
+from support.logins import encrypt
 from support.scripted_backend import Refusal, ScriptedBackend
+from support.scripted_server import ScriptedServer
 from support.transcript import READY, fields_of, rows, shape
 from support.world import By, Client, World, config_of, open_world
 
+from pgcat_trio.config.model import SslMode
+from pgcat_trio.net.tls import server_facing_context
 from pgcat_trio.session.replication import is_physical, wants_replication
 from pgcat_trio.wire import codes, encode
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from trio.testing import MockClock
+
+    from pgcat_trio.session.gateway import ClientTls
 
 both_ways = pytest.mark.parametrize("by", ["memory", "sockets"])
 both_modes = pytest.mark.parametrize("mode", ["transaction", "session"])
@@ -156,6 +166,38 @@ async def test_changed_application_name_is_known(autojump_clock: MockClock, by: 
         replication = client.connection.replication
         assert replication is not None
         assert replication.reported["application_name"] == "renamed"
+
+
+@pytest.mark.trio
+@both_ways
+async def test_tls_on_both_sides(
+    autojump_clock: MockClock, by: By, client_tls: ClientTls, trusting: ssl.SSLContext, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path, name="servers")
+    pair = authority.issue("primary", hosts=("primary",))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.private_key)
+    server = ScriptedServer(auth="scram", tls=context)
+    facing = server_facing_context(SslMode.VERIFY_FULL, str(authority.certificate), None, None)
+    async with open_world(by=by, ssl_mode=SslMode.VERIFY_FULL, ssl_context=facing, servers=[server]) as world:
+        world.client_tls = client_tls
+        walsender = Walsender(world)
+        client = world.dial_in()
+        await client.send(encode.SSL_REQUEST)
+        assert await client.stream.receive_some(1) == b"S"
+        await encrypt(client, trusting)
+        await client.send(encode.startup({"user": "ann", "database": "app", "replication": "database"}))
+        await client.reply()
+        await client.send(encode.query(START))
+        assert await client.message() == COPY_BOTH
+        await walsender.process.send(WAL * 10_000)
+        await client.send(FEEDBACK * 10_000)
+        assert [await client.message() for _ in range(10_000)] == [WAL] * 10_000
+        await world.idle()
+        assert len(walsender.heard) == 10_000
+        client.connection.drain()
+        assert shape(await client.rest()) == "E(fatal 57P01)"
+        await nothing_is_left(world)
 
 
 # -- the client leaves ---------------------------------------------------------------------------------------------
