@@ -15,11 +15,12 @@ import structlog
 import trio
 
 from ..config.model import Role
-from ..errors import BackendLost, ProtocolViolation, ProxyError, ServerUnavailable
+from ..errors import BackendLost, ProtocolViolation, ProxyError, ServerError, ServerUnavailable
 from ..net.transport import RECEIVE_BYTES
 from ..pool.backend import Backend
 from ..pool.connect import open_connection
 from ..wire import encode
+from ..wire.passage import Passage
 from .outbox import Outbox
 from .relay import CLIENT_LEFT, CLIENT_TERMINATED
 from .session import FAREWELL_S, shutting_down
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from ..net.transport import Transport
     from ..pool.cluster import Cluster
+    from ..pool.connect import Greeting
     from ..pool.pool import Pool
     from .gateway import Gateway
 
@@ -37,6 +39,9 @@ log = structlog.get_logger("pgcat_trio.session")
 SERVER_LEFT: Final = "server closed the connection"
 
 _FALSE: Final = ("false", "no", "off", "0")
+_OWN_MISTAKES: Final = ("28", "3D")
+"""Classes of SQLSTATE by which a server refuses what the proxy logs in with."""
+
 _NOT_PASSED_ON: Final = frozenset(("user", "database"))
 
 
@@ -68,13 +73,13 @@ class Replication:
         self.outbox = Outbox(client)
         self.backend: Backend | None = None
         """The connection to the walsender; its pool does not know it."""
+        self.passage = Passage({})
         self.started_at = trio.current_time()
         self.ended: ProxyError | str | None = None
         """Why it is over: an error that the client is told, or words for the log."""
         self.transactions: int | None = None
         """Nobody counts them."""
         self._gateway = gateway
-        self._asked = False
         self._closing = False
         self._scope: trio.CancelScope | None = None
 
@@ -96,14 +101,24 @@ class Replication:
             if name not in _NOT_PASSED_ON and not name.startswith("_pq_.")
         }
         timeout_s = pool.user.connect_timeout_s
-        with trio.move_on_after(timeout_s):
-            greeting = await open_connection(pool.target, None, pool.options, wanted)
-            # No await from here on: the connection is owned by the time anything can be cancelled.
-            greeting.transport.unread(greeting.rest)
-            now = trio.current_time()
-            self.backend = Backend(pool, greeting.transport, greeting.parameters, greeting.pid, greeting.key, now)
-            return
+        try:
+            with trio.move_on_after(timeout_s):
+                greeting = await open_connection(pool.target, None, pool.options, wanted)
+                # No await from here on: the connection is owned by the time anything can be cancelled.
+                self._connected(pool, greeting)
+                return
+        except ServerError as refusal:
+            if refusal.sqlstate.startswith(_OWN_MISTAKES):
+                raise
+            # What it does not like is what the client has asked for: the client hears just that.
+            raise ServerError(refusal.fields) from None
         raise ServerUnavailable(f"server {pool.target.address} did not answer within {timeout_s:g} s")
+
+    def _connected(self, pool: Pool, greeting: Greeting) -> None:
+        greeting.transport.unread(greeting.rest)
+        now = trio.current_time()
+        self.backend = Backend(pool, greeting.transport, greeting.parameters, greeting.pid, greeting.key, now)
+        self.passage = Passage(self.backend.parameters)
 
     def _primary(self) -> Pool:
         for pool in self.cluster.pools:
@@ -130,14 +145,14 @@ class Replication:
                 await self._to_server(backend, first)
         finally:
             self.finish(shutting_down())
-            if not backend.upstream.between_messages:
+            if self.passage.missing_bytes:
                 self.outbox.intact = False
             self.release()
             with trio.move_on_after(FAREWELL_S, shield=True):
                 await self.outbox.farewell(self.ended, linger=self.ended == SERVER_LEFT)
             self.client.close()
             reason = self.ended.message if isinstance(self.ended, ProxyError) else self.ended
-            log.info("replication.ended", **who, reason=backend.last_words() or reason)
+            log.info("replication.ended", **who, reason=reason, server_said=(self.passage.last_error or {}).get("M"))
 
     def finish(self, reason: ProxyError | str) -> None:
         """End it, now. The first reason counts."""
@@ -153,7 +168,7 @@ class Replication:
             return
         backend.transport.close()
         server_left = self.ended == SERVER_LEFT or isinstance(self.ended, BackendLost)
-        if self._asked and not (server_left or backend.upstream.streaming or self.ended == CLIENT_TERMINATED):
+        if self.passage.at_work and not (self.passage.streaming or server_left or self.ended == CLIENT_TERMINATED):
             # At work on SQL or on a base backup, it notices that nobody is there only when it has something to say.
             backend.pool.cancel_soon(backend)
 
@@ -164,7 +179,7 @@ class Replication:
     def drain(self) -> None:
         """End it between two messages to the client: at once if that is now."""
         self._closing = True
-        if self.outbox.empty and (self.backend is None or self.backend.upstream.between_messages):
+        if self.outbox.empty and not self.passage.missing_bytes:
             self.finish(shutting_down())
 
     def sweep(self, now: float) -> None:
@@ -178,7 +193,7 @@ class Replication:
         reason = CLIENT_LEFT
         data = first or await self.client.receive()
         while data:
-            self._asked = True
+            self.passage.at_work = True
             try:
                 await backend.transport.send(data)
             except trio.BrokenResourceError:
@@ -188,19 +203,18 @@ class Replication:
         self.finish(self.client.fault or reason)
 
     async def _to_client(self, backend: Backend) -> None:
-        upstream = backend.upstream
+        passage = self.passage
         try:
             await self.outbox.flush()  # of the welcome
-            while not (self._closing and upstream.between_messages):
+            while not self._closing or passage.missing_bytes:
                 # At a shutdown not a byte more than what ends the message that is under way.
-                limit = min(upstream.missing_bytes, RECEIVE_BYTES) if self._closing else RECEIVE_BYTES
+                limit = min(passage.missing_bytes, RECEIVE_BYTES) if self._closing else RECEIVE_BYTES
                 data = await backend.transport.receive(limit)
                 if not data:
                     self.finish(self._end_of_server(backend))
                     return
-                data = upstream.feed(data)
-                backend.take_changed_parameters()
-                if data and not self.outbox.write(data):
+                passage.feed(data)
+                if not self.outbox.write(data):
                     await self.outbox.flush()
             self.finish(shutting_down())
         except ProtocolViolation as problem:
@@ -211,7 +225,7 @@ class Replication:
     def _end_of_server(self, backend: Backend) -> ProxyError | str:
         """Why it is over with the server: one that closes the connection in order has said why, if there is a why."""
         fault = backend.transport.fault
-        return SERVER_LEFT if fault is None or backend.last_words() is not None else self._lost(backend, fault)
+        return SERVER_LEFT if fault is None or self.passage.last_error is not None else self._lost(backend, fault)
 
     @staticmethod
     def _lost(backend: Backend, reason: str) -> BackendLost:

@@ -75,11 +75,6 @@ class Upstream:
         return not self._skip
 
     @property
-    def missing_bytes(self) -> int:
-        """How much is still to come of a message of which the beginning has been passed on."""
-        return self._skip
-
-    @property
     def in_transaction(self) -> bool:
         """True when a transaction is open on the server for certain, explicit or (no Sync yet, COPY) implicit."""
         expected = self.expected
