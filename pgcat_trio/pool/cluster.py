@@ -54,6 +54,9 @@ class Waiter(ABC):
 
     __slots__ = ("deadline", "failed", "fallback_to_primary", "pools", "role")
 
+    since: float
+    """When it began to wait, by Trio's clock."""
+
     def __init__(self, role: Role, fallback_to_primary: bool) -> None:
         self.role = role
         self.fallback_to_primary = fallback_to_primary
@@ -76,10 +79,11 @@ class Waiter(ABC):
 class _TaskWaiter(Waiter):
     """A task that waits in the queue."""
 
-    __slots__ = ("_outcome", "_task")
+    __slots__ = ("_outcome", "_task", "since")
 
     def __init__(self, role: Role, fallback_to_primary: bool) -> None:
         super().__init__(role, fallback_to_primary)
+        self.since = trio.current_time()
         self._task: trio.lowlevel.Task | None = None
         self._outcome: outcome.Outcome[Backend] | None = None
 

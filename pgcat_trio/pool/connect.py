@@ -26,13 +26,16 @@ from ..wire.scram import ScramClient, md5_password, server_end_point
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ..config.model import General
     from ..net.poller import Poller
 
     Dialer = Callable[["Target", Poller | None, General], Awaitable[Transport]]
     """Opens the byte stream to a server. Raises `ServerUnavailable`; after `Cancelled` nothing is left open."""
+
+OWN_STARTUP: Final = {"application_name": "pgcat-trio", "client_encoding": "UTF8"}
+"""What the proxy asks for with connections that clients share."""
 
 _MAX_LOGIN_MESSAGE_BYTES: Final = 64 * 1024
 """No message of a login is nearly as long; an endless one must not fill memory before we know who speaks."""
@@ -80,8 +83,10 @@ class Greeting:
     """Bytes that came after the ReadyForQuery."""
 
 
-async def open_connection(target: Target, poller: Poller | None, options: General) -> Greeting:
-    """Connect and log in.
+async def open_connection(
+    target: Target, poller: Poller | None, options: General, startup: Mapping[str, str] = OWN_STARTUP
+) -> Greeting:
+    """Connect and log in. ``startup`` are the parameters of the startup packet besides the user and the database.
 
     Raises `ServerUnavailable` if the server cannot be reached, breaks off or breaks the protocol, `LoginRefused` with
     the server's own words if it refuses, `ServerLoginFailed` if its way of authenticating cannot be met. After any
@@ -90,18 +95,20 @@ async def open_connection(target: Target, poller: Poller | None, options: Genera
     if target.ssl_mode is SslMode.ALLOW:
         # libpq: first without TLS, then with it if the server would not have us.
         try:
-            return await _attempt(target, poller, options, encrypted=False)
+            return await _attempt(target, poller, options, startup, encrypted=False)
         except ServerError:
-            return await _attempt(target, poller, options, encrypted=True)
-    return await _attempt(target, poller, options, encrypted=target.ssl_mode is not SslMode.DISABLE)
+            return await _attempt(target, poller, options, startup, encrypted=True)
+    return await _attempt(target, poller, options, startup, encrypted=target.ssl_mode is not SslMode.DISABLE)
 
 
-async def _attempt(target: Target, poller: Poller | None, options: General, *, encrypted: bool) -> Greeting:
+async def _attempt(
+    target: Target, poller: Poller | None, options: General, startup: Mapping[str, str], *, encrypted: bool
+) -> Greeting:
     transport = await dial(target, poller, options)
     try:
         if encrypted and target.encrypts:
             transport = await start_tls(transport, target)
-        login = _Login(transport, target)
+        login = _Login(transport, target, startup)
         return await login.run()
     except AuthenticationFailed as problem:
         transport.close()
@@ -198,9 +205,10 @@ async def _send(transport: Transport, data: bytes, target: Target) -> None:
 class _Login:
     """From the startup packet to the first ReadyForQuery."""
 
-    def __init__(self, transport: Transport, target: Target) -> None:
+    def __init__(self, transport: Transport, target: Target, startup: Mapping[str, str]) -> None:
         self._transport = transport
         self._target = target
+        self._startup = startup
         self._buffer = b""
         self._scram: ScramClient | None = None
         self._parameters: dict[str, str] = {}
@@ -208,13 +216,8 @@ class _Login:
         self._key = b""
 
     async def run(self) -> Greeting:
-        startup = {
-            "user": self._target.user,
-            "database": self._target.database,
-            "application_name": "pgcat-trio",
-            "client_encoding": "UTF8",
-        }
-        await self._write(encode.startup(startup))
+        who = {"user": self._target.user, "database": self._target.database}
+        await self._write(encode.startup({**who, **self._startup}))
         while True:
             kind, body = await self._message()
             match kind:

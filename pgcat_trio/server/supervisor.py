@@ -101,6 +101,10 @@ class Supervisor:
         """See `session.gateway.Gateway`."""
         return self.directory.find_account(database, user)
 
+    def physical_pool(self, database: str, user: str) -> str:
+        """See `session.gateway.Gateway`."""
+        return self.directory.physical_pool(database, user)
+
     def admit(self) -> None:
         """Raise `TooManyClients` if one connection more than allowed is open."""
         limit = self.general.max_client_conn
@@ -198,8 +202,7 @@ class Supervisor:
         async for _ in periodic(SWEEP_PERIOD_S):
             now = trio.current_time()
             for connection in tuple(self.connections):
-                if connection.session is not None:
-                    connection.session.sweep(now)
+                connection.sweep(now)
             if self._directory is not None:
                 for server in self._directory.servers.values():
                     server.expire_ban(now)

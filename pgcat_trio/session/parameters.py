@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..config.model import Role
-from ..errors import FeatureNotSupported, InvalidAuthorization
+from ..errors import InvalidAuthorization
 from ..pool.exchange import exchange
 from ..pool.settings import USUAL, Settings, intern, settings_sql
 
@@ -68,14 +68,6 @@ def _split_options(options: str) -> list[str]:
             continue
         word = (word or "") + (next(characters, "") if character == "\\" else character)
     return [*words, word] if word is not None else words
-
-
-def refuse_replication(parameters: Mapping[str, str]) -> None:
-    """A walsender cannot be shared, and passing one through is not built yet: say so rather than break."""
-    if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0", ""):
-        raise FeatureNotSupported(
-            "replication connections are not supported by this proxy", hint="Connect to the server itself."
-        )
 
 
 async def settle(cluster: Cluster, wanted: Mapping[str, str]) -> Settings:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import IdleInTransaction, IdleSession, ProxyError, QueryCanceled, ShuttingDown, TransactionTimeout
-from ..wire import encode
 from .relay import Relay
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..net.transport import Transport
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
@@ -52,6 +53,14 @@ class Session(Relay):
         self._busy_at = self.started_at  # when a sweep found it at work last
         self._scope: trio.CancelScope | None = None
 
+    @property
+    def reported(self) -> Mapping[str, str]:
+        """The ParameterStatus values that hold for the client: its backend's, or those of any that it will get."""
+        if self.backend is not None:
+            return self.backend.parameters
+        reported = self.cluster.parameters or {}
+        return {**reported, **{name: value for name, value in self.settings.values.items() if name in reported}}
+
     async def run(self, first: bytes = b"") -> None:
         """Serve the client until it leaves or has to. ``first`` is what it has sent already.
 
@@ -74,7 +83,7 @@ class Session(Relay):
             self.release()
             self.finish(shutting_down())
             with trio.move_on_after(FAREWELL_S, shield=True):
-                await self._farewell()
+                await self.outbox.farewell(self.ended)
             self.client.close()
 
     def finish(self, reason: ProxyError | str) -> None:
@@ -88,18 +97,6 @@ class Session(Relay):
         self.closing = True
         if self.parked or (self.backend is not None and self.backend.upstream.quiet and not self.unsent):
             self.finish(shutting_down())
-
-    async def _farewell(self) -> None:
-        """Send what is still due, and why it is over if that is somebody's fault, as far as the client can be told."""
-        if self.outbox.intact:
-            try:
-                await self.outbox.flush()
-                if isinstance(self.ended, ProxyError):
-                    await self.client.send(encode.error_response(self.ended, severity="FATAL"))
-                    await self.client.linger()
-            except trio.BrokenResourceError:
-                return
-        await self.client.aclose()
 
     # -- the tasks -------------------------------------------------------------------------------------------------
 

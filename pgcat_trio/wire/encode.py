@@ -58,6 +58,12 @@ def ready_for_query(status: int = codes.IDLE) -> bytes:
     return _READY[status]
 
 
+def welcome(parameters: Mapping[str, str], pid: int, secret: bytes) -> bytes:
+    """What a server says after a login: that it worked, its parameters, the cancel key, and that it is ready."""
+    statuses = [parameter_status(name, value) for name, value in parameters.items()]
+    return b"".join([authentication(codes.AUTH_OK), *statuses, backend_key_data(pid, secret), ready_for_query()])
+
+
 def negotiate_protocol_version(newest: int, unknown_options: Sequence[str]) -> bytes:
     """NegotiateProtocolVersion: the newest protocol we speak, and the ``_pq_.`` options that we do not know."""
     body = UINT32.pack(newest) + UINT32.pack(len(unknown_options))

@@ -85,6 +85,10 @@ class ScriptedBackend:
         self._ended = True
         await trio.aclose_forcefully(self.stream)
 
+    async def hear(self) -> tuple[int, bytes]:
+        """The client's next message, for a script that wants to read it: its letter's code and its body."""
+        return await self._message()
+
     def expect_no_ready(self) -> None:
         """A script has said all there is to say to this request, ReadyForQuery included."""
         self._answered = True

@@ -86,7 +86,7 @@ class Console:
             error = ShuttingDown("terminating connection due to administrator command")
             raise
         finally:
-            keys.withdraw(pid)
+            keys.withdraw(pid, secret)
             with trio.move_on_after(FAREWELL_S, shield=True):
                 await self._farewell(error)
             log.info("admin.disconnected", client=self.peer, user=self.user, reason=error and error.message)

@@ -47,13 +47,14 @@ def lists(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     databases = 1 + sum(len(cluster.pools) for _, _, cluster in clusters)
     clients = Counter(map(census.client_state, census.sessions(supervisor)))
     consoles = sum(connection.console is not None for connection in supervisor.connections)
+    replications = len(census.replications(supervisor))
     backends = Counter(census.backend_states(supervisor).values())
     yield "databases", databases
     yield "users", 1 + len(clusters)
     yield "pools", databases
     yield "free_clients", clients["idle"] + consoles
-    yield "used_clients", clients["active"] + clients["waiting"]
-    yield "login_clients", len(supervisor.connections) - clients.total() - consoles
+    yield "used_clients", clients["active"] + clients["waiting"] + replications
+    yield "login_clients", len(supervisor.connections) - clients.total() - replications - consoles
     yield "free_servers", backends["idle"]
     yield "used_servers", backends.total() - backends["idle"]
     for name in ("dns_names", "dns_zones", "dns_queries", "dns_pending"):
