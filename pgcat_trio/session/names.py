@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import TooManyStatements
 from ..wire import codes
-from ..wire.statements import is_named
+from ..wire.statements import messages_in, name_at
+from ..wire.usual import BOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ..pool.statements import Statement, Statements
     from ..routing.route import Route, Router
+    from ..wire.downstream import Downstream
 
 MAX_NAMES: Final = 10_000
 """Names that one client may have at a time."""
@@ -32,18 +34,19 @@ class Names:
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
 
-    def route(self, batch: bytes, mentions: Sequence[int], texts: Sequence[bytes], router: Router) -> Route:
+    def route(self, batch: bytes, downstream: Downstream, router: Router) -> Route:
         """The route of a batch: that of the texts in it and of those that it names."""
+        if downstream.shape == BOUND:
+            statement = self.by_name.get(downstream.subject)
+            return router.route_batch([]) if statement is None else statement.route(router)
         used = []
-        for start in mentions:
-            if batch[start] == codes.BIND:
-                at = is_named(batch, start, len(batch))
+        for kind, start, stop in messages_in(batch):
+            if kind == codes.BIND:
+                at = name_at(batch, start, stop)
                 statement = self.by_name.get(batch[at : batch.find(0, at)]) if at else None
                 if statement is not None:
                     used.append(statement)
-        if len(used) == 1 and not texts:
-            return used[0].route(router)
-        return router.route_batch([*texts, *(statement.text for statement in used)])
+        return router.route_batch([*downstream.texts, *(statement.text for statement in used)])
 
     # -- changes, and how to take them back ------------------------------------------------------------------------
 
@@ -73,21 +76,22 @@ class Names:
         """True if a name of the client's stands for the statement that servers know by this name."""
         return any(statement.name == canonical for statement in self.by_name.values())
 
-    def rewind(self, batch: bytes, mentions: Sequence[int]) -> None:
+    def rewind(self, batch: bytes) -> None:
         """Go back to before a batch of which the server has carried out no statement, to translate it once more.
 
         What it prepared itself is not defined any more; what else it names stands for what a new Parse of the same text
         would be, which is something else after `Statements.renew`.
         """
-        for start in mentions:
-            kind = batch[start]
-            at = start + 5 if kind == codes.PARSE else is_named(batch, start, len(batch))
+        for kind, start, stop in messages_in(batch):
+            if kind not in (codes.PARSE, codes.BIND, codes.DESCRIBE):
+                continue
+            at = start + 5 if kind == codes.PARSE else name_at(batch, start, stop)
             name = batch[at : batch.find(0, at)] if at else b""
             if name not in self.by_name:
                 continue
             if kind == codes.PARSE:
                 self._take_out(name)
-            elif kind != codes.CLOSE:
+            else:
                 self.by_name[name] = self.statements.find(self.by_name[name].tail)
 
     def _take_out(self, name: bytes) -> Statement:

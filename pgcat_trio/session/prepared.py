@@ -28,13 +28,14 @@ from ..wire.statements import (
     UNANSWERED,
     Note,
     close,
-    is_named,
+    messages_in,
+    name_at,
     parse,
     prepare,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ..pool.backend import Backend
     from ..pool.statements import Statement
@@ -44,6 +45,7 @@ FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
 """What may take prepared statements from a backend."""
 
 _HEADER: Final = struct.Struct("!BI")
+_BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
 _CANONICAL: Final = PREFIX.encode()
 _NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
 
@@ -68,11 +70,17 @@ def clears(text: bytes) -> bool:
     return _CLEAR.search(text) is not None
 
 
-def translate(names: Names, batch: bytes, mentions: Sequence[int], backend: Backend, *, unsynced: bool) -> bytes:
+def bind_renamed(bind: bytes, name: bytes, other: bytes) -> bytes:
+    """A Bind of the unnamed portal, with whatever follows it, for a statement of another name."""
+    length = int.from_bytes(bind[1:5]) + len(other) - len(name)
+    return _BIND.pack(codes.BIND, length, 0) + other + bind[6 + len(name) :]
+
+
+def translate(names: Names, batch: bytes, backend: Backend, *, unsynced: bool) -> bytes:
     """The bytes for a backend; what it will reply to them is noted in its codec.
 
-    ``mentions`` and ``unsynced`` are what `wire.downstream` says about the batch. To be called right before
-    `ExpectedReplies.sent`. Raises `TooManyStatements`, which must end the session.
+    ``unsynced`` is what `wire.downstream` says about the batch. To be called right before `ExpectedReplies.sent`.
+    Raises `TooManyStatements`, which must end the session.
     """
     expected = backend.upstream.expected
     forgetful = bool(backend.effects & FORGETFUL)
@@ -80,8 +88,8 @@ def translate(names: Names, batch: bytes, mentions: Sequence[int], backend: Back
         backend.prepared.forget()
     translation = _Translation(names, batch, backend, forgetful)
     try:
-        for start in mentions:
-            translation.message(start)
+        for kind, start, stop in messages_in(batch):
+            translation.message(kind, start, stop)
     except BaseException:
         backend.prepared.forget()  # nothing of this will be sent
         raise
@@ -135,10 +143,8 @@ class _Translation:
         replies.expect(self._notes, sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in queue))
         replies.request = self._request
 
-    def message(self, start: int) -> None:
-        """Translate the message that begins here, if its name must change, and note its replies."""
-        kind, length = _HEADER.unpack_from(self._batch, start)
-        stop = start + 1 + length
+    def message(self, kind: int, start: int, stop: int) -> None:
+        """Translate a message, if its name must change, and note its replies."""
         if kind in (codes.BIND, codes.DESCRIBE):
             self._use(start, stop)
         elif kind == codes.PARSE:
@@ -150,7 +156,7 @@ class _Translation:
         elif kind == codes.QUERY:
             self._query(start, stop)
             self._end()
-        elif not self._copying or kind != codes.SYNC:
+        elif kind == codes.FUNCTION_CALL or (kind == codes.SYNC and not self._copying):
             # A Sync among copy data is ignored.
             self._end()
 
@@ -163,10 +169,10 @@ class _Translation:
     def _use(self, start: int, stop: int) -> None:
         """Bind, Describe: what they name must be there."""
         batch = self._batch
-        at = is_named(batch, start, stop)
-        end = batch.find(0, at, stop)
-        if not at or end < 0:
+        at = name_at(batch, start, stop)
+        if not at or not batch[at]:
             return
+        end = batch.find(0, at, stop)
         name = batch[at:end]
         statement = self._names.by_name.get(name)
         if statement is None:
@@ -205,7 +211,7 @@ class _Translation:
                 self._replace(start, stop, self._prepare(statement, undo))
 
     def _close(self, start: int, stop: int) -> None:
-        at = is_named(self._batch, start, stop)
+        at = name_at(self._batch, start, stop)
         name = self._batch[at : self._batch.find(0, at, stop)] if at else b""
         # The server has no statement of that name and answers all the same: only ours must not be closed by it.
         if name.startswith(_CANONICAL):

@@ -204,7 +204,7 @@ class Relay(Translator):
         elif self.names is None:
             route = router.route_batch(texts).with_effects(Effect.PREPARED)
         else:
-            route = self.names.route(batch, downstream.mentions, texts, router)
+            route = self.names.route(batch, downstream, router)
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
@@ -258,10 +258,11 @@ class Relay(Translator):
             if upstream.swallowed_error is not None and backend.last_words() is None:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
-            if self.names is not None:
-                data, self._aside = self._aside + data, b""
-                if self._repeats(self.names, backend, data):
+            if self.names is not None and (self._again is not None or upstream.statements.trouble):
+                answer = self._answered(self.names, backend, data)
+                if answer is None:
                     return True
+                data = answer
             self.release_if_quiet()
             if data:
                 self._say(data)

@@ -13,7 +13,8 @@ from typing import Final
 from ..errors import MessageTooLarge, ProtocolViolation
 from . import codes
 from .replies import MIXED
-from .statements import is_named
+from .statements import name_at
+from .usual import BOUND, OTHER, QUERY, glance
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -56,8 +57,9 @@ class Downstream:
         "doubtful",
         "executes",
         "markers",
-        "mentions",
         "named",
+        "shape",
+        "subject",
         "terminated",
         "texts",
         "unsynced",
@@ -74,8 +76,8 @@ class Downstream:
         self._discarding = False
         self._changes_names = False  # the batch holds a Parse or Close of a named statement
         self.watching = False
-        """Names of statements are translated: fill ``mentions``, end a batch with the Sync after a Parse or Close of a
-        named statement (only its outcome says what the name means in the next one), keep a Parse of one whole."""
+        """Names of statements are translated: end a batch with the Sync after a Parse or Close of a named statement
+        (only its outcome says what the name means in the next one), keep a Parse of one whole."""
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
@@ -91,10 +93,11 @@ class Downstream:
         self.executes = False
         """The batch holds an Execute."""
         self.named = False
-        """The batch prepares a named statement; if ``watching``, or otherwise names one."""
-        self.mentions: list[int] = []
-        """If ``watching``: where in the batch the messages begin that name a statement, that are answered with
-        ParseComplete or CloseComplete, or that end a request or a COPY."""
+        """The batch prepares a named statement; if ``watching``, or uses what was prepared before it."""
+        self.shape: int = OTHER
+        """What kind of request the batch is, see `wire.usual`."""
+        self.subject = b""
+        """And what that is about."""
         self.doubtful = False
         """The batch holds SQL of which only the beginning was seen, or a FunctionCall."""
 
@@ -132,8 +135,13 @@ class Downstream:
         if not data or self.terminated or self._discarding:
             return b""
         if not self._position:
-            if data[0] == codes.QUERY and len(data) <= self._whole_bytes and data[1:5] == _LENGTH.pack(len(data) - 1):
-                return self._take_one_query(data)
+            if len(data) <= self._whole_bytes:
+                if data[0] != codes.QUERY:
+                    usual = glance(data)
+                    if usual is not None:
+                        return self._take_usual(data, usual)
+                elif data[1:5] == _LENGTH.pack(len(data) - 1):
+                    return self._take_one_query(data)
             self._describe_nothing()
         self._walk(data)
         if not (streaming or self._boundary == self._position or self._position > LARGE_BYTES):
@@ -153,9 +161,8 @@ class Downstream:
         self.texts = []
         self.markers = b""
         self.unsynced = self.executes = self.named = self.doubtful = False
-        if self.watching:
-            self._changes_names = False
-            self.mentions = []
+        self.shape = OTHER
+        self._changes_names = False
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -164,8 +171,18 @@ class Downstream:
         self.markers = b"Q"
         self.complete = True
         self.unsynced = self.executes = self.named = self.doubtful = False
-        if self.watching:
-            self.mentions = [0]
+        self.shape = QUERY
+        return data
+
+    def _take_usual(self, data: bytes, usual: tuple[int, bytes, bytes, bool]) -> bytes:
+        """What the others send."""
+        self._buffer = b""
+        self.shape, self.subject, text, self.executes = usual
+        self.texts = [] if self.shape == BOUND else [text]
+        self.markers = b"S"
+        self.complete = True
+        self.unsynced = self.doubtful = False
+        self.named = self.watching and self.shape == BOUND
         return data
 
     def discard_until_sync(self) -> None:
@@ -238,7 +255,7 @@ class Downstream:
                     self.doubtful |= stop > end
                 elif kind == codes.FUNCTION_CALL:
                     self.doubtful = True
-                if watching and self._changes_names_by(kind, position):
+                if watching and self._changes_names_by(kind):
                     boundary = position = stop
                     break
             elif kind == codes.TERMINATE:
@@ -252,9 +269,8 @@ class Downstream:
         self.unsynced = unsynced
         self.complete = boundary == position and not unsynced
 
-    def _changes_names_by(self, kind: int, position: int) -> bool:
-        """Note a marker where names are watched; True if the batch ends with it because names have changed before."""
-        self.mentions.append(position)
+    def _changes_names_by(self, kind: int) -> bool:
+        """A marker where names are watched; True if the batch ends with it because names have changed before."""
         if kind == codes.QUERY:
             self._changes_names |= _may_deallocate(self.texts[-1])
         return self._changes_names and kind in (codes.SYNC, codes.QUERY)
@@ -275,7 +291,6 @@ class Downstream:
         if name_end > position:
             self.named = self._changes_names = True
         if self.watching:
-            self.mentions.append(position - 5)
             self._changes_names |= _may_deallocate(data[name_end + 1 : name_end + 20])
         if text_end < 0:
             self.doubtful = True
@@ -284,13 +299,14 @@ class Downstream:
 
     def _note_mention(self, data: bytes, position: int, stop: int) -> None:
         """A Bind, Describe or Close."""
-        kind = data[position]
-        if is_named(data, position, stop):
+        at = name_at(data, position, stop)
+        if not at:
+            return
+        if data[at]:
             self.named = True
-            self._changes_names |= kind == codes.CLOSE
-            self.mentions.append(position)
-        elif kind == codes.CLOSE:
-            self.mentions.append(position)
+            self._changes_names |= data[position] == codes.CLOSE
+        elif not self.texts:
+            self.named = True  # the unnamed statement, as it was before this batch
 
     def _must_be_whole(self, data: bytes, position: int) -> bool:
         """True for a Parse of a named statement where names are translated, however long it is."""

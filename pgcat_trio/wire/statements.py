@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from . import codes, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 PARSE_COMPLETE: Final = ord("1")
 BIND_COMPLETE: Final = ord("2")
@@ -54,7 +54,7 @@ class StatementReplies:
     A request that was sent while it was empty has no notes and no `END`; `expect` makes up for the missing ends.
     """
 
-    __slots__ = ("_failed", "missing", "notes", "request", "stale")
+    __slots__ = ("_failed", "missing", "notes", "request", "stale", "trouble")
 
     def __init__(self) -> None:
         self.notes: deque[Note] = deque()
@@ -63,6 +63,8 @@ class StatementReplies:
         self.stale = False
         self.missing: bytes | None = None
         """What `is_stale` and `missing_name` said of the last error; whoever looks resets them."""
+        self.trouble = False
+        """True if either said yes."""
         self._failed = False
 
     def __bool__(self) -> bool:
@@ -100,6 +102,7 @@ class StatementReplies:
         self._failed = bool(self.notes)
         self.stale = is_stale(error)
         self.missing = missing_name(error)
+        self.trouble = self.stale or self.missing is not None
 
     def ready(self) -> None:
         """The ReadyForQuery of a client's request arrived: undo what was not done in it."""
@@ -159,8 +162,8 @@ expects it, skips it after an error, and refuses it in a failed transaction in t
 DEALLOCATE_STAND_IN: Final = b"DEALLOCATE " + STAND_IN
 
 
-def is_named(data: bytes, start: int, stop: int) -> int:
-    """Where the name of the statement of a Bind, Describe or Close begins, 0 if it names none.
+def name_at(data: bytes, start: int, stop: int) -> int:
+    """Where the name of the statement of a Bind, Describe or Close begins, 0 if it is about none.
 
     ``start`` and ``stop`` are the message's; of a large one the end may be missing in ``data``.
     """
@@ -169,7 +172,16 @@ def is_named(data: bytes, start: int, stop: int) -> int:
         at = data.find(0, start + 5, stop) + 1  # after the portal's name
     elif data[start + 5 : at] != b"S":
         return 0
-    return at if at and data[at : at + 1] not in (b"", b"\0") else 0
+    return at if at and data.find(0, at, stop) >= 0 else 0
+
+
+def messages_in(batch: bytes) -> Iterator[tuple[int, int, int]]:
+    """The messages of a batch: kind, start, stop. Of a large one, the last, the end may be missing."""
+    start = 0
+    while len(batch) - start >= 5:
+        stop = start + 1 + int.from_bytes(batch[start + 1 : start + 5])
+        yield batch[start], start, stop
+        start = stop
 
 
 def nothing_done(replies: bytes) -> bool:
@@ -182,16 +194,6 @@ def nothing_done(replies: bytes) -> bool:
             return False
         position += 1 + int.from_bytes(replies[position + 1 : position + 5])
     return position == len(replies) and kind == END
-
-
-def has_kind(batch: bytes, kind: int) -> bool:
-    """True if one of the messages is of this kind."""
-    position = 0
-    while len(batch) - position >= 5:
-        if batch[position] == kind:
-            return True
-        position += 1 + int.from_bytes(batch[position + 1 : position + 5])
-    return False
 
 
 def missing_name(error: dict[str, str]) -> bytes | None:
