@@ -4,11 +4,13 @@ Only names change; a client's texts and values are passed on as they came. What 
 message that needs it, and the replies to that are swallowed. A client's message never goes without a message to the
 server in its place: so it is the server that keeps replies in order, skips what comes after an error, and says what is
 wrong, in its own words. A name that is nobody's goes to the server as it is, which knows no such statement either.
+
+The unnamed statement stays unnamed. A client that uses it on a backend on which it has not prepared it is given it
+again first, or what others have left there is closed: nobody gets at another's.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -33,6 +35,7 @@ from ..wire.statements import (
     parse,
     prepare,
 )
+from .deallocate import clears, deallocated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,27 +50,8 @@ FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
 _HEADER: Final = struct.Struct("!BI")
 _BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
 _CANONICAL: Final = PREFIX.encode()
+_ENDS: Final = frozenset((codes.SYNC, codes.QUERY, codes.FUNCTION_CALL))
 _NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
-
-_DEALLOCATE: Final = re.compile(
-    rb'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"(?P<quoted>(?:[^"]|"")+)"|(?!ALL\b)(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*',
-    re.IGNORECASE,
-)
-_CLEAR: Final = re.compile(rb"(?:^|;)\s*(?:DEALLOCATE\s+(?:PREPARE\s+)?ALL|DISCARD\s+ALL)\s*(?:;|$)", re.IGNORECASE)
-
-
-def deallocated(text: bytes) -> bytes | None:
-    """The name of which a text is the DEALLOCATE; None if it is none, or that of all."""
-    match = _DEALLOCATE.fullmatch(text)
-    if match is None:
-        return None
-    plain: bytes | None = match["plain"]
-    return match["quoted"].replace(b'""', b'"') if plain is None else plain.lower()
-
-
-def clears(text: bytes) -> bool:
-    """True if a text takes away all the names of a session."""
-    return _CLEAR.search(text) is not None
 
 
 def bind_renamed(bind: bytes, name: bytes, other: bytes) -> bytes:
@@ -86,6 +70,8 @@ def translate(names: Names, batch: bytes, backend: Backend, *, unsynced: bool) -
     forgetful = bool(backend.effects & FORGETFUL)
     if forgetful:
         backend.prepared.forget()
+    if expected.settled:
+        names.settle()
     translation = _Translation(names, batch, backend, forgetful)
     try:
         for kind, start, stop in messages_in(batch):
@@ -106,6 +92,8 @@ class _Translation:
     __slots__ = (
         "_backend",
         "_batch",
+        "_begun",
+        "_calm",
         "_copied",
         "_copying",
         "_forgetful",
@@ -128,6 +116,9 @@ class _Translation:
         self._out: list[bytes] = []
         self._copied = 0  # how much of the batch is in `_out`
         self._notes: list[Note] = []
+        expected = backend.upstream.expected
+        self._begun = expected.unsynced  # the request has messages before this one
+        self._calm = expected.settled and backend.upstream.status == codes.IDLE  # no transaction can have failed
         self.needs_notes = bool(backend.upstream.statements)
 
     def result(self) -> bytes:
@@ -145,54 +136,82 @@ class _Translation:
 
     def message(self, kind: int, start: int, stop: int) -> None:
         """Translate a message, if its name must change, and note its replies."""
-        if kind in (codes.BIND, codes.DESCRIBE):
-            self._use(start, stop)
+        if kind == codes.BIND or kind == codes.DESCRIBE:
+            self._use(kind, start, stop)
         elif kind == codes.PARSE:
             self._parse(start, stop)
         elif kind == codes.CLOSE:
             self._close(start, stop)
-        elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
-            self._copying = False
         elif kind == codes.QUERY:
             self._query(start, stop)
             self._end()
         elif kind == codes.FUNCTION_CALL or (kind == codes.SYNC and not self._copying):
             # A Sync among copy data is ignored.
             self._end()
+        elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
+            self._copying = False
+        self._begun = kind not in _ENDS
 
     def _end(self) -> None:
         self._notes.append(Note(END, forward=True))
         self._request += 1
+        self._calm = False
 
     # -- messages --------------------------------------------------------------------------------------------------
 
-    def _use(self, start: int, stop: int) -> None:
+    def _use(self, kind: int, start: int, stop: int) -> None:
         """Bind, Describe: what they name must be there."""
-        batch = self._batch
+        batch, names = self._batch, self._names
         at = name_at(batch, start, stop)
-        if not at or not batch[at]:
+        if not at:
             return
         end = batch.find(0, at, stop)
         name = batch[at:end]
-        statement = self._names.by_name.get(name)
-        if statement is None:
+        text = names.text(name) if self._forgetful and kind == codes.BIND else None
+        doomed = None if text is None else deallocated(text)
+        if doomed in names.by_name:
+            self._deallocate(start, stop, at, end, doomed)
+        elif not name:
+            self._bring_unnamed(start)
+        elif name in names.by_name:
+            statement = names.by_name[name]
+            if not self._prepared.has(statement, self._request):
+                self._insert(start, self._prepare(statement))
+            self._rename(start, stop, at, end, statement.name)
+        else:
             self._keep_apart(name, start)
+        if text is not None and clears(text):
+            self._note(UNANSWERED, undo=names.clear())
+
+    def _deallocate(self, start: int, stop: int, at: int, end: int, doomed: bytes) -> None:
+        """A Bind of DEALLOCATE of a name that the client has. Who binds it is taken to execute it."""
+        statement = self._names.statements.find(DEALLOCATE_STAND_IN + bytes(3))
+        self._insert(start, DEFINE_STAND_IN)
+        self._note(CLOSE_COMPLETE)
+        self._note(PARSE_COMPLETE)
+        self._insert(start, self._prepare(statement))
+        self._rename(start, stop, at, end, statement.name)
+        self._note(UNANSWERED, undo=self._names.undefine(doomed))
+
+    def _bring_unnamed(self, start: int) -> None:
+        names = self._names
+        if names.unnamed_here:
             return
-        if not self._prepared.has(statement, self._request):
-            self._insert(start, self._prepare(statement))
-        length = stop - start - 1 + len(statement.name) - len(name)
-        self._replace(start, end, _HEADER.pack(batch[start], length) + batch[start + 5 : at] + statement.name)
-        if self._forgetful and clears(statement.text):
-            self._note(UNANSWERED, undo=self._names.clear())
+        names.unnamed_here = True
+        undo = partial(setattr, names, "unnamed_here", False)
+        if names.unnamed is None:
+            self._insert(start, close(b""))
+            self._note(CLOSE_COMPLETE, undo=undo)
+        else:
+            self._insert(start, parse(b"", names.unnamed))
+            self._note(PARSE_COMPLETE, undo=undo)
 
     def _parse(self, start: int, stop: int) -> None:
         batch = self._batch
         end = batch.find(0, start + 5, stop)
         name = batch[start + 5 : end] if end >= 0 else b""
         if not name:
-            text = batch[start + 6 : max(start + 6, batch.find(0, start + 6, stop))] if self._forgetful else b""
-            self._deallocate_by_parse(start, stop, text)
-            self._note(PARSE_COMPLETE, forward=True)
+            self._parse_unnamed(start, stop)
         elif name in self._names.by_name:
             # The server shall find that out: in a failed transaction, or of a faulty text, it says other things.
             self._insert(start, prepare(name, _NOTHING))
@@ -204,49 +223,56 @@ class _Translation:
             statement = self._names.statements.find(batch[end + 1 : stop])
             undo = self._names.define(name, statement)
             if self._prepared.has(statement, self._request):
-                self._replace(start, stop, DEFINE_STAND_IN)
+                # In a failed transaction it depends on the text whether the server takes it.
+                text = DEFINE_STAND_IN if self._calm else prepare(STAND_IN, statement.tail)
+                self._replace(start, stop, text)
                 self._note(CLOSE_COMPLETE)
                 self._note(PARSE_COMPLETE, forward=True, undo=undo)
             else:
                 self._replace(start, stop, self._prepare(statement, undo))
 
+    def _parse_unnamed(self, start: int, stop: int) -> None:
+        """It takes the place of the last one also if it fails, but not if it is skipped after an error."""
+        tail = self._batch[start + 6 : stop] if stop <= len(self._batch) else None
+        reached = None
+        if self._begun:
+            self._insert(start, close(STAND_IN))
+            reached = self._note(CLOSE_COMPLETE)
+        undo = self._names.define_unnamed(tail)
+        self._note(PARSE_COMPLETE, forward=True, undo=lambda: undo(reached is not None and not reached.answered))
+
     def _close(self, start: int, stop: int) -> None:
-        at = name_at(self._batch, start, stop)
-        name = self._batch[at : self._batch.find(0, at, stop)] if at else b""
+        batch, names = self._batch, self._names
+        at = name_at(batch, start, stop)
+        name = batch[at : batch.find(0, at, stop)] if at else b""
+        undo = None
+        if name in names.by_name:
+            undo = names.undefine(name)
+        elif at and not name:
+            undo = partial(names.define_unnamed(None), True)
         # The server has no statement of that name and answers all the same: only ours must not be closed by it.
         if name.startswith(_CANONICAL):
             self._replace(start, stop, close(STAND_IN))
-        undo = self._names.undefine(name) if name in self._names.by_name else None
         self._note(CLOSE_COMPLETE, forward=True, undo=undo)
 
     def _query(self, start: int, stop: int) -> None:
         """DEALLOCATE in the simple protocol: the same in the extended one, which leads to the same replies."""
+        names = self._names
+        names.define_unnamed(None)
         if not self._forgetful:
             return
         text = self._batch[start + 5 : stop - 1]
         name = deallocated(text)
-        if name is not None and name in self._names.by_name:
+        if name is not None and name in names.by_name:
             bind_and_execute = encode.message(b"B", bytes(8)) + encode.message(b"E", bytes(5))
             run = parse(b"", DEALLOCATE_STAND_IN + bytes(3)) + bind_and_execute + encode.SYNC
             self._replace(start, stop, DEFINE_STAND_IN + run)
             for kind in (CLOSE_COMPLETE, PARSE_COMPLETE, PARSE_COMPLETE, BIND_COMPLETE):
                 self._note(kind)
-            self._note(UNANSWERED, undo=self._names.undefine(name))
+            self._note(UNANSWERED, undo=names.undefine(name))
+            names.unnamed_here = False
         elif clears(text):
-            self._note(UNANSWERED, undo=self._names.clear())
-
-    def _deallocate_by_parse(self, start: int, stop: int, text: bytes) -> None:
-        """DEALLOCATE in the extended protocol. Who parses it is taken to execute it."""
-        name = deallocated(text)
-        if name is not None and name in self._names.by_name:
-            self._insert(start, DEFINE_STAND_IN)
-            self._note(CLOSE_COMPLETE)
-            self._note(PARSE_COMPLETE)
-            rest = self._batch[start + 6 + len(text) : stop]
-            self._replace(start, stop, parse(b"", DEALLOCATE_STAND_IN + rest))
-            self._note(UNANSWERED, undo=self._names.undefine(name))
-        elif clears(text):
-            self._note(UNANSWERED, undo=self._names.clear())
+            self._note(UNANSWERED, undo=names.clear())
 
     # -- what a backend has ----------------------------------------------------------------------------------------
 
@@ -290,6 +316,11 @@ class _Translation:
         if not forward or undo is not None:
             self.needs_notes = True
         return note
+
+    def _rename(self, start: int, stop: int, at: int, end: int, name: bytes) -> None:
+        """Name another statement in a message, in which it is named from ``at`` to ``end``."""
+        length = stop - start - 1 + len(name) - (end - at)
+        self._replace(start, end, _HEADER.pack(self._batch[start], length) + self._batch[start + 5 : at] + name)
 
     def _insert(self, at: int, data: bytes) -> None:
         self._replace(at, at, data)

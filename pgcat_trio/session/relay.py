@@ -216,6 +216,7 @@ class Relay(Translator):
         if route.effects is not Effect.NONE:
             backend.effects |= route.effects
         if self.names is not None:
+            self.names.unnamed_here = False
             batch = self._translate(self.names, backend, batch)
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings)

@@ -13,8 +13,9 @@ from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
-from ..wire.statements import messages_in, nothing_done
-from ..wire.usual import BOUND
+from ..wire.messages import error_fields
+from ..wire.statements import is_missing, is_stale, messages_in, nothing_done, our_name, with_name
+from ..wire.usual import PARSED, QUERY
 from .lease import Lease
 from .names import Names
 from .prepared import FORGETFUL, bind_renamed, translate
@@ -62,24 +63,38 @@ class Translator(Lease):
         replies, expected = upstream.statements, upstream.expected
         self._again = None
         forgetful = backend.effects is not NO_EFFECT and bool(backend.effects & FORGETFUL)
-        if not (downstream.named or downstream.unsynced or expected.unsynced or forgetful) or downstream.continuation:
-            return batch
-        calm = expected.settled and not (replies.notes or replies.trouble or forgetful)
-        if calm and downstream.shape == BOUND:
-            statement = names.by_name.get(downstream.subject)
+        if downstream.shape and expected.settled and not (replies.notes or replies.trouble or forgetful):
+            subject = downstream.subject
+            if downstream.shape == QUERY:
+                names.unnamed, names.unnamed_here = None, True
+                return batch
+            if downstream.shape == PARSED:
+                names.unnamed = replies.parsing = subject
+                names.unnamed_here = True
+                return batch
+            statement = names.by_name.get(subject)
             if statement is not None and backend.prepared.has(statement, replies.request):
                 if upstream.status == codes.IDLE:
                     self._again = batch
-                return bind_renamed(batch, downstream.subject, statement.name)
-        if (
-            downstream.named
-            and downstream.markers == b"S"
-            and downstream.complete
-            and len(batch) <= LARGE_BYTES
-            and expected.settled
-            and upstream.status == codes.IDLE
-        ):
-            self._again = batch
+                return bind_renamed(batch, subject, statement.name)
+            if not subject and names.unnamed_here:
+                return batch
+        elif downstream.continuation or not (downstream.markers or downstream.unsynced):
+            return batch  # a part of a message, or of a COPY
+        return self._translate_at_length(names, backend, batch)
+
+    def _translate_at_length(self, names: Names, backend: Backend, batch: bytes) -> bytes:
+        downstream, upstream = self.downstream, backend.upstream
+        if upstream.expected.settled:
+            self._take_trouble(names, backend)
+            if (
+                downstream.named
+                and downstream.markers == b"S"
+                and downstream.complete
+                and len(batch) <= LARGE_BYTES
+                and upstream.status == codes.IDLE
+            ):
+                self._again = batch
         return translate(names, batch, backend, unsynced=downstream.unsynced)
 
     def _answered(self, names: Names, backend: Backend, data: bytes) -> bytes | None:
@@ -89,8 +104,8 @@ class Translator(Lease):
         statement of it was carried out. Without a Describe in it the client goes by the columns that it was told about
         before: then it must hear that they have changed.
         """
-        upstream, replies = backend.upstream, backend.upstream.statements
-        if not replies.trouble:
+        upstream = backend.upstream
+        if not upstream.statements.trouble:
             if data:
                 self._again = None
             return data
@@ -99,22 +114,32 @@ class Translator(Lease):
             self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
             return None
         again, self._again = self._again, None
-        stale, missing = replies.stale, replies.missing
-        replies.trouble = replies.stale = False
-        replies.missing = None
-        if stale:
+        body, error = self._take_trouble(names, backend)
+        ours = our_name(error)
+        theirs = names.name_for(ours) if ours else None
+        if is_stale(error):
             names.statements.renew()
-        elif missing and names.uses(missing):
+        elif ours and theirs is not None:
+            if not is_missing(error):
+                return with_name(data, body, ours, theirs)
             backend.prepared.forget()
         else:
             return data
         if again is None or not (upstream.quiet and nothing_done(data)):
             return data
-        if stale and all(kind != codes.DESCRIBE for kind, _, _ in messages_in(again)):
+        if is_stale(error) and all(kind != codes.DESCRIBE for kind, _, _ in messages_in(again)):
             return data
         names.rewind(again)
         self._send(backend, translate(names, again, backend, unsynced=False), b"S", unsynced=False)
         return None
+
+    def _take_trouble(self, names: Names, backend: Backend) -> tuple[bytes, dict[str, str]]:
+        """The error that concerns statements, its body and its fields: empty if there is none."""
+        replies = backend.upstream.statements
+        if replies.failed_parse is not None:
+            names.parse_failed(replies.failed_parse)
+        body, replies.trouble, replies.failed_parse = replies.trouble, None, None
+        return (body, error_fields(body)) if body else (b"", {})
 
     def rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one, as it goes about prepared statements."""

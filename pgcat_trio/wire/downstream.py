@@ -32,8 +32,10 @@ _BOUNDARIES: Final = frozenset(b"QSHF")
 _MESSAGES: Final = _UNSYNCED | _MARKERS | _BOUNDARIES | frozenset(b"dX")
 
 
-def _may_deallocate(text: bytes) -> bool:
-    return text.lstrip()[:2].lower() in (b"de", b"di")
+def may_deallocate(text: bytes) -> bool:
+    """False if no statement of a text can be DEALLOCATE or DISCARD."""
+    text = text.upper()
+    return b"DEALLOCATE" in text or b"DISCARD" in text
 
 
 class Downstream:
@@ -272,7 +274,7 @@ class Downstream:
     def _changes_names_by(self, kind: int) -> bool:
         """A marker where names are watched; True if the batch ends with it because names have changed before."""
         if kind == codes.QUERY:
-            self._changes_names |= _may_deallocate(self.texts[-1])
+            self._changes_names |= may_deallocate(self.texts[-1])
         return self._changes_names and kind in (codes.SYNC, codes.QUERY)
 
     def _impossible(self, kind: int, length: int) -> ProtocolViolation:
@@ -290,12 +292,13 @@ class Downstream:
         text_end = data.find(0, name_end + 1, stop) if name_end >= 0 else -1
         if name_end > position:
             self.named = self._changes_names = True
-        if self.watching:
-            self._changes_names |= _may_deallocate(data[name_end + 1 : name_end + 20])
         if text_end < 0:
             self.doubtful = True
             text_end = min(stop, len(data))
-        self.texts.append(data[name_end + 1 : text_end])
+        text = data[name_end + 1 : text_end]
+        self.texts.append(text)
+        if self.watching:
+            self._changes_names |= may_deallocate(text)
 
     def _note_mention(self, data: bytes, position: int, stop: int) -> None:
         """A Bind, Describe or Close."""

@@ -110,7 +110,8 @@ class Upstream:
         start = 0  # of the run that goes to the client (or, while swallowing, to nobody)
         kept: list[bytes] = []
         end = len(data)
-        tracked = _TRACKED_WITH_NOTES if self.statements.notes else _TRACKED
+        statements = self.statements
+        tracked = _TRACKED_WITH_NOTES if statements.notes or statements.parsing is not None else _TRACKED
         while end - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
@@ -121,9 +122,11 @@ class Upstream:
                 if stop > end:
                     break
                 if kind in REPLIES:
-                    if self.statements.swallows(kind):
+                    if statements.swallows(kind):
                         kept.append(data[start:position])
                         start = stop
+                    elif not (statements.notes or statements.parsing):
+                        tracked = _TRACKED
                     position = stop
                     continue
                 entry = self._track(kind, data[position + 5 : stop])
@@ -171,7 +174,7 @@ class Upstream:
             if self.expected.swallowing:
                 self.swallowed_error = self.last_error
             self.expected.failed()
-            self.statements.failed(self.last_error)
+            self.statements.failed(body, self.last_error)
         elif kind == codes.COPY_IN_RESPONSE:
             syncs = self.expected.queue.count(SYNC_REPLY)
             self.expected.copy_in_begins()
