@@ -24,6 +24,13 @@ MAX_TEXT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of the texts behind them."""
 
 
+FOREIGN: Final = 0
+"""Anything, which may be another client's."""
+NOTHING: Final = 1
+OWN: Final = 2
+"""What the client has, be it nothing."""
+
+
 class _Change:
     """What an unnamed statement has become, if no error comes between."""
 
@@ -40,7 +47,7 @@ class Names:
     simple Query (PostgreSQL manual, "Extended Query").
     """
 
-    __slots__ = ("_changes", "_unchanged", "by_name", "statements", "text_bytes", "unnamed", "unnamed_here")
+    __slots__ = ("_changes", "_unchanged", "by_name", "statements", "text_bytes", "unnamed", "unnamed_there")
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
@@ -48,8 +55,8 @@ class Names:
         self.text_bytes = 0
         self.unnamed: bytes | None = None
         """The Parse of its unnamed statement after the name, up to `LARGE_BYTES`; None if it has none."""
-        self.unnamed_here = False
-        """The backend that is held has it, or has none either; not somebody else's. Begins as False with each lease."""
+        self.unnamed_there = FOREIGN
+        """What the backend that is held has in its place. To be reset with each lease."""
         self._unchanged: bytes | None = None
         self._changes: list[_Change] = []  # of the unnamed statement, since it was as above; the last one counts
 
@@ -98,9 +105,9 @@ class Names:
             self.settle()  # what has been set without us was set when nothing was under way
         change = _Change(tail)
         self._changes.append(change)
-        was_here = self.unnamed_here
-        self.unnamed, self.unnamed_here = tail, True
-        return partial(self._undo_unnamed, change, was_here)
+        before = self.unnamed_there
+        self.unnamed, self.unnamed_there = tail, OWN
+        return partial(self._undo_unnamed, change, before)
 
     def settle(self) -> None:
         """Nothing is under way: all changes are certain."""
@@ -155,13 +162,13 @@ class Names:
         self.by_name[name] = statement
         self.text_bytes += len(statement.tail)
 
-    def _undo_unnamed(self, change: _Change, was_here: bool, skipped: bool) -> None:
+    def _undo_unnamed(self, change: _Change, before: int, skipped: bool) -> None:
         change.tail = None
         if skipped:
             self._changes.remove(change)
         self.unnamed = self._changes[-1].tail if self._changes else self._unchanged
-        if not was_here:
-            self.unnamed_here = False
+        if before != OWN:
+            self.unnamed_there = before
 
     def _restore(self, by_name: dict[bytes, Statement], text_bytes: int) -> None:
         self.by_name = by_name

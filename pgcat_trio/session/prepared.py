@@ -36,6 +36,7 @@ from ..wire.statements import (
     prepare,
 )
 from .deallocate import clears, deallocated
+from .names import FOREIGN, NOTHING, OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,6 +74,8 @@ def translate(names: Names, batch: bytes, backend: Backend, *, unsynced: bool) -
     if expected.settled:
         names.settle()
     translation = _Translation(names, batch, backend, forgetful)
+    if unsynced and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
+        translation.guard_unnamed()  # later may be too late: the server skips what comes after an error
     try:
         for kind, start, stop in messages_in(batch):
             translation.message(kind, start, stop)
@@ -193,18 +196,29 @@ class _Translation:
         self._rename(start, stop, at, end, statement.name)
         self._note(UNANSWERED, undo=self._names.undefine(doomed))
 
+    def guard_unnamed(self) -> None:
+        """Close what others have left, before the batch, where nothing can keep the server from doing it."""
+        if self._names.unnamed_there == FOREIGN:
+            self._names.unnamed_there = NOTHING
+            self._out.insert(0, close(b""))
+            self._notes.insert(0, Note(CLOSE_COMPLETE, forward=False))
+            self.needs_notes = True
+
     def _bring_unnamed(self, start: int) -> None:
+        """Bind or Describe of the unnamed statement: what the client has must be there, and nothing else."""
         names = self._names
-        if names.unnamed_here:
+        if self._begun:
+            self.guard_unnamed()
+        if names.unnamed_there == OWN:
             return
-        names.unnamed_here = True
-        undo = partial(setattr, names, "unnamed_here", False)
-        if names.unnamed is None:
-            self._insert(start, close(b""))
-            self._note(CLOSE_COMPLETE, undo=undo)
-        else:
+        if names.unnamed is not None:
             self._insert(start, parse(b"", names.unnamed))
-            self._note(PARSE_COMPLETE, undo=undo)
+            self._note(PARSE_COMPLETE, undo=partial(setattr, names, "unnamed_there", NOTHING))
+        elif names.unnamed_there == FOREIGN:
+            self._insert(start, close(b""))
+            self._note(CLOSE_COMPLETE)
+        if names.unnamed is None or not self._begun:
+            names.unnamed_there = OWN  # else it may be skipped: the next request brings it again
 
     def _parse(self, start: int, stop: int) -> None:
         batch = self._batch
@@ -236,6 +250,7 @@ class _Translation:
         tail = self._batch[start + 6 : stop] if stop <= len(self._batch) else None
         reached = None
         if self._begun:
+            self.guard_unnamed()
             self._insert(start, close(STAND_IN))
             reached = self._note(CLOSE_COMPLETE)
         undo = self._names.define_unnamed(tail)
@@ -249,6 +264,8 @@ class _Translation:
         if name in names.by_name:
             undo = names.undefine(name)
         elif at and not name:
+            if self._begun:
+                self.guard_unnamed()
             undo = partial(names.define_unnamed(None), True)
         # The server has no statement of that name and answers all the same: only ours must not be closed by it.
         if name.startswith(_CANONICAL):
@@ -270,7 +287,7 @@ class _Translation:
             for kind in (CLOSE_COMPLETE, PARSE_COMPLETE, PARSE_COMPLETE, BIND_COMPLETE):
                 self._note(kind)
             self._note(UNANSWERED, undo=names.undefine(name))
-            names.unnamed_here = False
+            names.unnamed_there = FOREIGN  # a text that nobody gave
         elif clears(text):
             self._note(UNANSWERED, undo=names.clear())
 

@@ -30,6 +30,7 @@ from ..routing.effects import Effect
 from ..wire import encode
 from . import answers
 from .lease import Place
+from .names import FOREIGN
 from .outbox import Outbox
 from .parking import Parking
 from .statements import Translator
@@ -216,7 +217,7 @@ class Relay(Translator):
         if route.effects is not Effect.NONE:
             backend.effects |= route.effects
         if self.names is not None:
-            self.names.unnamed_here = False
+            self.names.unnamed_there = FOREIGN
             batch = self._translate(self.names, backend, batch)
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings)

@@ -17,7 +17,7 @@ from ..wire.messages import error_fields
 from ..wire.statements import is_missing, is_stale, messages_in, nothing_done, our_name, with_name
 from ..wire.usual import PARSED, QUERY
 from .lease import Lease
-from .names import Names
+from .names import OWN, Names
 from .prepared import FORGETFUL, bind_renamed, translate
 
 if TYPE_CHECKING:
@@ -66,18 +66,18 @@ class Translator(Lease):
         if downstream.shape and expected.settled and not (replies.notes or replies.trouble or forgetful):
             subject = downstream.subject
             if downstream.shape == QUERY:
-                names.unnamed, names.unnamed_here = None, True
+                names.unnamed, names.unnamed_there = None, OWN
                 return batch
             if downstream.shape == PARSED:
                 names.unnamed = replies.parsing = subject
-                names.unnamed_here = True
+                names.unnamed_there = OWN
                 return batch
             statement = names.by_name.get(subject)
             if statement is not None and backend.prepared.has(statement, replies.request):
                 if upstream.status == codes.IDLE:
                     self._again = batch
                 return bind_renamed(batch, subject, statement.name)
-            if not subject and names.unnamed_here:
+            if not subject and names.unnamed_there == OWN:
                 return batch
         elif downstream.continuation or not (downstream.markers or downstream.unsynced):
             return batch  # a part of a message, or of a COPY

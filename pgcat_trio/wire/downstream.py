@@ -78,8 +78,8 @@ class Downstream:
         self._discarding = False
         self._changes_names = False  # the batch holds a Parse or Close of a named statement
         self.watching = False
-        """Names of statements are translated: end a batch with the Sync after a Parse or Close of a named statement
-        (only its outcome says what the name means in the next one), keep a Parse of one whole."""
+        """Names of statements are translated: end a batch with the Sync after a Parse or Close that may have changed
+        what a name means (only its outcome says what it means in the next one), keep a Parse of a named one whole."""
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
@@ -239,13 +239,15 @@ class Downstream:
             if stop > end and kind != codes.TERMINATE and (length < LARGE_BYTES or self._must_be_whole(data, position)):
                 break
             if kind in _UNSYNCED:
-                unsynced = True
                 if kind == codes.EXECUTE:
                     self.executes = True
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
+                    # After an error it may be skipped: then the unnamed statement is another.
+                    self._changes_names |= unsynced
                 elif watching:
                     self._note_mention(data, position, stop)
+                unsynced = True
             elif kind in _MARKERS:
                 mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
                 self.markers += bytes((MIXED if mixed else kind,))
@@ -305,11 +307,9 @@ class Downstream:
         at = name_at(data, position, stop)
         if not at:
             return
-        if data[at]:
-            self.named = True
-            self._changes_names |= data[position] == codes.CLOSE
-        elif not self.texts:
-            self.named = True  # the unnamed statement, as it was before this batch
+        self._changes_names |= data[position] == codes.CLOSE
+        # Of the unnamed statement it may be one of this batch.
+        self.named |= data[at] != 0 or not self.texts
 
     def _must_be_whole(self, data: bytes, position: int) -> bool:
         """True for a Parse of a named statement where names are translated, however long it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import asyncpg
 import psycopg
 import pytest
 import trio
+import trio.testing
 from support.client import PostgresError, bind, connect, describe_portal, execute, parse
 from support.proxy import APP_USER, ProxyThread, proxy_config, running_proxy
 
@@ -216,6 +218,44 @@ async def test_what_a_prepared_statement_leaves_behind_is_cleaned(cluster: Embed
         await one.ask(bind(name="s") + execute() + encode.SYNC)
         with trio.fail_after(5):
             assert await two.query("show work_mem") != [["77MB"]]
+
+
+MINE, FAILS = "select 'mine'", bind(name="nobody's")
+USE, FLUSH, SYNC = bind() + execute(), encode.FLUSH, encode.SYNC
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [USE],
+        [FAILS + USE, USE],
+        [FAILS + parse(MINE), USE],
+        [FAILS + encode.message(b"C", b"S\0"), USE],
+        [parse(MINE, "a") + bind(name="a") + FAILS + USE, USE],
+        [parse(MINE, "a"), FAILS, USE],
+        [FAILS + FLUSH + parse(MINE) + FLUSH, USE],
+        [parse(MINE, "a") + FLUSH + FAILS + FLUSH + parse(MINE), USE],
+        [parse("selec", "a") + FLUSH + USE, USE],
+        [parse("selec"), USE],
+    ],
+)
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("pace", ["at once", "in pieces"])
+async def test_nobody_gets_at_anothers_unnamed_statement(
+    cluster: EmbeddedCluster, requests: list[bytes], remembers: bool, pace: str
+) -> None:
+    config = proxy_config(cluster, pool_size=1, pool=f"{CACHE} = 10")
+    async with running_proxy(config) as proxy, await connect(proxy) as one, await connect(proxy) as other:
+        if remembers:
+            await one.ask(parse(MINE) + SYNC)
+        await other.ask(parse("select 'another''s'") + SYNC)
+        script = b"".join(request + SYNC for request in requests)
+        for piece in [script] if pace == "at once" else re.findall(b".*?(?:%b|%b)" % (FLUSH, SYNC), script, re.DOTALL):
+            await one.send(piece)
+            await trio.testing.wait_all_tasks_blocked(0.005)
+        rows = [row for _ in requests for row in (await one.reply()).rows]
+        assert [row for row in rows if row != ["mine"]] == []
 
 
 @pytest.mark.trio
