@@ -76,10 +76,12 @@ class Statements:
 class Prepared:
     """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it."""
 
-    __slots__ = ("evictions", "hits", "misses", "names")
+    __slots__ = ("evictions", "hits", "leftovers", "misses", "names")
 
     def __init__(self) -> None:
         self.names: OrderedDict[bytes, Note] = OrderedDict()
+        self.leftovers: list[bytes] = []
+        """Names of which the Close was skipped after an error: not in the book any more, and still to be closed."""
         self.hits = 0
         self.misses = 0
         self.evictions = 0
@@ -98,3 +100,5 @@ class Prepared:
         """Nothing is known any more. What was about to be undone in the old book stays there."""
         if self.names:
             self.names = OrderedDict()
+        if self.leftovers:
+            self.leftovers = []

@@ -15,20 +15,19 @@ import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes, encode
-from ..wire.replies import QUERY_REPLY, SYNC_REPLY
+from ..wire.downstream import may_deallocate
 from ..wire.statements import (
     BIND_COMPLETE,
     CLOSE_COMPLETE,
     DEALLOCATE_STAND_IN,
     DEFINE_STAND_IN,
-    END,
     PARSE_COMPLETE,
     PREFIX,
     STAND_IN,
     UNANSWERED,
-    Note,
     close,
     messages_in,
     name_at,
@@ -37,6 +36,7 @@ from ..wire.statements import (
 )
 from .deallocate import clears, deallocated
 from .names import FOREIGN, NOTHING, OWN
+from .splice import Splice
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from .names import Names
 
 FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
-"""What may take prepared statements from a backend."""
+"""Effects that may take prepared statements from a backend."""
 
-_HEADER: Final = struct.Struct("!BI")
 _BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
 _CANONICAL: Final = PREFIX.encode()
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY, codes.FUNCTION_CALL))
@@ -61,15 +60,16 @@ def bind_renamed(bind: bytes, name: bytes, other: bytes) -> bytes:
     return _BIND.pack(codes.BIND, length, 0) + other + bind[6 + len(name) :]
 
 
-def translate(names: Names, batch: bytes, backend: Backend, *, unsynced: bool) -> bytes:
+def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, unsynced: bool) -> bytes:
     """The bytes for a backend; what it will reply to them is noted in its codec.
 
-    ``unsynced`` is what `wire.downstream` says about the batch. To be called right before `ExpectedReplies.sent`.
-    Raises `TooManyStatements`, which must end the session.
+    ``effects`` are those of `FORGETFUL` that the batch has; ``unsynced`` is what `wire.downstream` says about it. To be
+    called right before `ExpectedReplies.sent`. Raises `TooManyStatements`, which must end the session.
     """
     expected = backend.upstream.expected
-    forgetful = bool(backend.effects & FORGETFUL)
-    if forgetful:
+    forgetful = effects is not NO_EFFECT
+    unknown = forgetful and bool(effects & Effect.UNKNOWN)
+    if unknown:
         backend.prepared.forget()
     if expected.settled:
         names.settle()
@@ -84,58 +84,25 @@ def translate(names: Names, batch: bytes, backend: Backend, *, unsynced: bool) -
         raise
     if translation.needs_notes or unsynced or expected.unsynced:
         translation.put_down()
-    if forgetful:
+    if unknown:
         backend.prepared.forget()
     return translation.result()
 
 
-class _Translation:
+class _Translation(Splice):
     """One batch on its way to one backend."""
 
-    __slots__ = (
-        "_backend",
-        "_batch",
-        "_begun",
-        "_calm",
-        "_copied",
-        "_copying",
-        "_forgetful",
-        "_names",
-        "_notes",
-        "_out",
-        "_prepared",
-        "_request",
-        "needs_notes",
-    )
+    __slots__ = ("_begun", "_calm", "_copying", "_forgetful", "_names", "_prepared")
 
     def __init__(self, names: Names, batch: bytes, backend: Backend, forgetful: bool) -> None:
-        self._names = names
-        self._batch = batch
-        self._backend = backend
-        self._prepared = backend.prepared
-        self._request = backend.upstream.statements.request
-        self._copying = backend.upstream.expected.copy_in
-        self._forgetful = forgetful
-        self._out: list[bytes] = []
-        self._copied = 0  # how much of the batch is in `_out`
-        self._notes: list[Note] = []
+        super().__init__(batch, backend)
         expected = backend.upstream.expected
+        self._names = names
+        self._prepared = backend.prepared
+        self._copying = expected.copy_in
+        self._forgetful = forgetful
         self._begun = expected.unsynced  # the request has messages before this one
         self._calm = expected.settled and backend.upstream.status == codes.IDLE  # no transaction can have failed
-        self.needs_notes = bool(backend.upstream.statements)
-
-    def result(self) -> bytes:
-        if not self._out:
-            return self._batch
-        self._out.append(self._batch[self._copied :])
-        return b"".join(self._out)
-
-    def put_down(self) -> None:
-        """Tell the backend's codec what to expect."""
-        replies = self._backend.upstream.statements
-        queue = self._backend.upstream.expected.queue
-        replies.expect(self._notes, sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in queue))
-        replies.request = self._request
 
     def message(self, kind: int, start: int, stop: int) -> None:
         """Translate a message, if its name must change, and note its replies."""
@@ -156,8 +123,7 @@ class _Translation:
         self._begun = kind not in _ENDS
 
     def _end(self) -> None:
-        self._notes.append(Note(END, forward=True))
-        self._request += 1
+        self._end_request()
         self._calm = False
 
     # -- messages --------------------------------------------------------------------------------------------------
@@ -170,11 +136,12 @@ class _Translation:
             return
         end = batch.find(0, at, stop)
         name = batch[at:end]
-        text = names.text(name) if self._forgetful and kind == codes.BIND else None
-        doomed = None if text is None else deallocated(text)
+        text = (names.text(name) if self._forgetful and kind == codes.BIND else None) or b""
+        doomed = deallocated(text)
         if doomed in names.by_name:
             self._deallocate(start, stop, at, end, doomed)
-        elif not name:
+            return
+        if not name:
             self._bring_unnamed(start)
         elif name in names.by_name:
             statement = names.by_name[name]
@@ -183,8 +150,14 @@ class _Translation:
             self._rename(start, stop, at, end, statement.name)
         else:
             self._keep_apart(name, start)
-        if text is not None and clears(text):
-            self._note(UNANSWERED, undo=names.clear())
+        self._forget(text)
+
+    def _forget(self, text: bytes) -> None:
+        """A text that may take names away, and statements from the backend, is about to be run."""
+        if clears(text):
+            self._note(UNANSWERED, undo=self._names.clear())
+        if may_deallocate(text):
+            self._prepared.forget()
 
     def _deallocate(self, start: int, stop: int, at: int, end: int, doomed: bytes) -> None:
         """A Bind of DEALLOCATE of a name that the client has. Who binds it is taken to execute it."""
@@ -192,7 +165,8 @@ class _Translation:
         self._insert(start, DEFINE_STAND_IN)
         self._note(CLOSE_COMPLETE)
         self._note(PARSE_COMPLETE)
-        self._insert(start, self._prepare(statement))
+        if not self._prepared.has(statement, self._request):
+            self._insert(start, self._prepare(statement))
         self._rename(start, stop, at, end, statement.name)
         self._note(UNANSWERED, undo=self._names.undefine(doomed))
 
@@ -200,9 +174,7 @@ class _Translation:
         """Close what others have left, before the batch, where nothing can keep the server from doing it."""
         if self._names.unnamed_there == FOREIGN:
             self._names.unnamed_there = NOTHING
-            self._out.insert(0, close(b""))
-            self._notes.insert(0, Note(CLOSE_COMPLETE, forward=False))
-            self.needs_notes = True
+            self._put_before(close(b""), CLOSE_COMPLETE)
 
     def _bring_unnamed(self, start: int) -> None:
         """Bind or Describe of the unnamed statement: what the client has must be there, and nothing else."""
@@ -288,18 +260,22 @@ class _Translation:
                 self._note(kind)
             self._note(UNANSWERED, undo=names.undefine(name))
             names.unnamed_there = FOREIGN  # a text that nobody gave
-        elif clears(text):
-            self._note(UNANSWERED, undo=names.clear())
+        else:
+            self._forget(text)
 
     # -- what a backend has ----------------------------------------------------------------------------------------
 
     def _prepare(self, statement: Statement, undo: Callable[[], object] | None = None) -> bytes:
         """Prepare a statement, and make room for it. With ``undo`` it is a client's own Parse, who gets the reply."""
-        names = self._prepared.names
+        prepared, names = self._prepared, self._prepared.names
         evictions = b""
+        while prepared.leftovers:
+            name = prepared.leftovers.pop()
+            if name not in names:
+                evictions += self._drop(name)
         while len(names) >= self._names.statements.size:
             evictions += self._drop(next(iter(names)))
-            self._prepared.evictions += 1
+            prepared.evictions += 1
         self._note(CLOSE_COMPLETE)
         note = self._note(PARSE_COMPLETE, forward=undo is not None)
         names[statement.name] = note
@@ -315,34 +291,12 @@ class _Translation:
 
     def _drop(self, name: bytes) -> bytes:
         """Close one of our statements on the backend."""
-        names = self._prepared.names
-        note = names.pop(name)
-        self._note(CLOSE_COMPLETE, undo=partial(names.setdefault, name, note))
+        self._prepared.names.pop(name, None)
+        # It is not taken back: what is sent from now on, before this can have failed, takes it to be gone.
+        self._note(CLOSE_COMPLETE, undo=partial(self._prepared.leftovers.append, name))
         return close(name)
 
     def _keep_apart(self, name: bytes, start: int) -> None:
         """A client names what it does not have: it must not find what is ours."""
-        if name in self._prepared.names:
+        if name.startswith(_CANONICAL):
             self._insert(start, self._drop(name))
-
-    # -- bytes and notes -------------------------------------------------------------------------------------------
-
-    def _note(self, kind: int, *, forward: bool = False, undo: Callable[[], object] | None = None) -> Note:
-        note = Note(kind, forward=forward, request=self._request, undo=undo)
-        self._notes.append(note)
-        if not forward or undo is not None:
-            self.needs_notes = True
-        return note
-
-    def _rename(self, start: int, stop: int, at: int, end: int, name: bytes) -> None:
-        """Name another statement in a message, in which it is named from ``at`` to ``end``."""
-        length = stop - start - 1 + len(name) - (end - at)
-        self._replace(start, end, _HEADER.pack(self._batch[start], length) + self._batch[start + 5 : at] + name)
-
-    def _insert(self, at: int, data: bytes) -> None:
-        self._replace(at, at, data)
-
-    def _replace(self, start: int, stop: int, data: bytes) -> None:
-        self._out.append(self._batch[self._copied : start])
-        self._out.append(data)
-        self._copied = stop

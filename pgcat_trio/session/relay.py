@@ -142,7 +142,7 @@ class Relay(Translator):
             # The server may have answered before the message was complete.
             self.release_if_quiet()
         elif self.mode is PoolMode.SESSION:
-            self._send_request(backend, batch)
+            self._send_request(backend, batch, Effect.NONE)
         else:
             route = self._route(batch)
             if self.names is not None and self._depends_on_answers(backend, route):
@@ -154,9 +154,9 @@ class Relay(Translator):
                 return
             if route.effects is not Effect.NONE:
                 backend.effects |= route.effects
-            self._send_request(backend, batch)
+            self._send_request(backend, batch, route.effects)
 
-    def _send_request(self, backend: Backend, batch: bytes) -> None:
+    def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
         """Send to a backend that is held already. If it was waiting for the client, a new request begins."""
         if backend.upstream.expected.settled:
             self.since = self.heard_at
@@ -164,7 +164,7 @@ class Relay(Translator):
             backend.upstream.last_error = None
         downstream = self.downstream
         if self.names is not None:
-            batch = self._translate(self.names, backend, batch)
+            batch = self._translate(self.names, backend, batch, effects)
         self._send(backend, batch, downstream.markers, downstream.unsynced)
 
     def _begin(self, batch: bytes) -> None:
@@ -218,7 +218,7 @@ class Relay(Translator):
             backend.effects |= route.effects
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
-            batch = self._translate(self.names, backend, batch)
+            batch = self._translate(self.names, backend, batch, route.effects)
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings)
             if sql:

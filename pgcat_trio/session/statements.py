@@ -54,15 +54,15 @@ class Translator(Lease):
             return False
         return self.downstream.named or Effect.PREPARED in route.effects
 
-    def _translate(self, names: Names, backend: Backend, batch: bytes) -> bytes:
-        """The batch for this backend, and a note of it if it may be repeated.
+    def _translate(self, names: Names, backend: Backend, batch: bytes, effects: Effect) -> bytes:
+        """The batch for this backend, and a note of it if it may be repeated. ``effects`` are the batch's.
 
         What drivers send most of the time is done here at once, the rest by `prepared.translate`.
         """
         downstream, upstream = self.downstream, backend.upstream
         replies, expected = upstream.statements, upstream.expected
         self._again = None
-        forgetful = backend.effects is not NO_EFFECT and bool(backend.effects & FORGETFUL)
+        forgetful = effects is not NO_EFFECT and bool(effects & FORGETFUL)
         if downstream.shape and expected.settled and not (replies.notes or replies.trouble or forgetful):
             subject = downstream.subject
             if downstream.shape == QUERY:
@@ -81,21 +81,22 @@ class Translator(Lease):
                 return batch
         elif downstream.continuation or not (downstream.markers or downstream.unsynced):
             return batch  # a part of a message, or of a COPY
-        return self._translate_at_length(names, backend, batch)
+        return self._translate_at_length(names, backend, batch, effects if forgetful else NO_EFFECT)
 
-    def _translate_at_length(self, names: Names, backend: Backend, batch: bytes) -> bytes:
+    def _translate_at_length(self, names: Names, backend: Backend, batch: bytes, effects: Effect) -> bytes:
         downstream, upstream = self.downstream, backend.upstream
         if upstream.expected.settled:
             self._take_trouble(names, backend)
             if (
                 downstream.named
+                and effects is NO_EFFECT
                 and downstream.markers == b"S"
                 and downstream.complete
                 and len(batch) <= LARGE_BYTES
                 and upstream.status == codes.IDLE
             ):
                 self._again = batch
-        return translate(names, batch, backend, unsynced=downstream.unsynced)
+        return translate(names, batch, backend, effects, unsynced=downstream.unsynced)
 
     def _answered(self, names: Names, backend: Backend, data: bytes) -> bytes | None:
         """What the client is to see of an answer; None if it is to see nothing yet, or the request is repeated.
@@ -130,7 +131,7 @@ class Translator(Lease):
         if is_stale(error) and all(kind != codes.DESCRIBE for kind, _, _ in messages_in(again)):
             return data
         names.rewind(again)
-        self._send(backend, translate(names, again, backend, unsynced=False), b"S", unsynced=False)
+        self._send(backend, translate(names, again, backend, NO_EFFECT, unsynced=False), b"S", unsynced=False)
         return None
 
     def _take_trouble(self, names: Names, backend: Backend) -> tuple[bytes, dict[str, str]]:

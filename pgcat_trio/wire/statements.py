@@ -55,7 +55,7 @@ class StatementReplies:
     A request that was sent while it was empty has no notes and no `END`; `expect` makes up for the missing ends.
     """
 
-    __slots__ = ("_failed", "failed_parse", "notes", "parsing", "request", "trouble")
+    __slots__ = ("failed_parse", "notes", "parsing", "request", "skipping", "trouble")
 
     def __init__(self) -> None:
         self.notes: deque[Note] = deque()
@@ -68,7 +68,8 @@ class StatementReplies:
         """The same if the answer was an error. Whoever looks resets it, and the next."""
         self.trouble: bytes | None = None
         """The last ErrorResponse that may be about a statement that is shared, or about such a Parse: its body."""
-        self._failed = False
+        self.skipping = False
+        """An error has come since the last ReadyForQuery: nothing that is sent before a Sync will be done."""
 
     def __bool__(self) -> bool:
         return bool(self.notes)
@@ -105,7 +106,7 @@ class StatementReplies:
 
     def failed(self, body: bytes, error: dict[str, str]) -> None:
         """ErrorResponse arrived, with these fields: the server skips the rest of the request."""
-        self._failed = bool(self.notes)
+        self.skipping = True
         if self.parsing is not None:
             self.failed_parse, self.parsing = self.parsing, None
             self.trouble = body
@@ -119,15 +120,15 @@ class StatementReplies:
             note = self.notes.popleft()
             if note.kind == END:
                 break
-            if note.kind != UNANSWERED or self._failed:
+            if note.kind != UNANSWERED or self.skipping:
                 missed.append(note)
-        self._failed = False
+        self.skipping = False
         _undo(missed)
 
     def abandon(self) -> None:
         """No more replies will come: undo what has not been answered."""
         missed, self.notes = self.notes, deque()
-        self._failed = False
+        self.skipping = False
         _undo(missed)
 
     def merge(self, count: int) -> None:

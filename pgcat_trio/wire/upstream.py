@@ -161,11 +161,12 @@ class Upstream:
             self.status = body[0]
             self.last_error = None
             entry = self.expected.ready()
-            if self.statements.notes:
+            statements = self.statements
+            if statements.notes or statements.skipping:
                 if entry != SWALLOW:
-                    self.statements.ready()
+                    statements.ready()
                 if self.expected.settled:
-                    self.statements.abandon()
+                    statements.abandon()
             return entry
         if kind == codes.PARAMETER_STATUS:
             self.changed_parameters.append(messages.parameter_status(body))

@@ -263,6 +263,36 @@ SCRIPTS: dict[str, list[bytes]] = {
         use("c") + SYNC,
         encode.query("deallocate c"),
     ],
+    "a way out by a second name": [
+        parse("rollback", "back") + parse("", "nothing") + SYNC,
+        BEGIN + parse("rollback", "begun") + use("begun") + SYNC,
+        BEGIN,
+        FAIL,
+        parse("rollback", "failed") + describe("failed") + use("failed") + SYNC,
+        BEGIN
+        + FAIL
+        + parse("", "empty")
+        + use("empty")
+        + SYNC
+        + parse("rollback", "pipelined")
+        + use("pipelined")
+        + SYNC,
+    ],
+    "a skipped eviction": [
+        b"".join(parse(f"select {n}", f"s{n}") for n in range(4)) + SYNC,
+        use("x") + use("s0") + SYNC + use("s1") + use("s2") + use("s3") + use("s0") + SYNC,
+        BEGIN + b"".join(use(f"s{n}") + SYNC for n in (1, 3, 2, 1, 0)) + ROLLBACK,
+    ],
+    "a skipped deallocate": [
+        parse(A, "a") + SYNC,
+        use("x") + FLUSH + parse("deallocate a") + use("") + FLUSH + SYNC,
+        use("a") + SYNC,
+    ],
+    "described in a failed transaction": [
+        BEGIN + parse("deallocate all", "all") + SYNC + FAIL,
+        describe("all") + SYNC,
+        ROLLBACK,
+    ],
     "deallocate by a statement": [
         parse(A, "a") + parse(B, "b") + parse("deallocate a", "d") + SYNC,
         describe("d") + SYNC,
