@@ -74,7 +74,10 @@ class Statements:
 
 
 class Prepared:
-    """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it."""
+    """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it.
+
+    Each use of a statement is a hit or a miss: a Parse, Describe or Bind that finds it or has it prepared.
+    """
 
     __slots__ = ("evictions", "hits", "leftovers", "misses", "names")
 
@@ -87,10 +90,12 @@ class Prepared:
         self.evictions = 0
 
     def has(self, statement: Statement, request: int) -> bool:
-        """True if a Bind in the request of this number will find the statement, if the server comes to it at all."""
+        """True if a Bind in the request of this number will find the statement, if the server comes to it at all.
+
+        That counts as a hit; whoever is told False prepares it and counts the miss.
+        """
         note = self.names.get(statement.name)
         if note is None or not (note.answered or note.request == request):
-            self.misses += 1
             return False
         self.names.move_to_end(statement.name)
         self.hits += 1

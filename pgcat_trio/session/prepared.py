@@ -276,6 +276,7 @@ class _Translation(Splice):
         while len(names) >= self._names.statements.size:
             evictions += self._drop(next(iter(names)))
             prepared.evictions += 1
+        prepared.misses += 1
         self._note(CLOSE_COMPLETE)
         note = self._note(PARSE_COMPLETE, forward=undo is not None)
         names[statement.name] = note
