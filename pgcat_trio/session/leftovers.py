@@ -25,6 +25,7 @@ from ..pool.settings import USUAL, intern, settings_sql
 from ..routing.changes import SettingChanges, setting_changes
 from ..routing.effects import PINNING, Effect
 from ..wire import codes, encode
+from .names import FOREIGN
 from .statements import Translator
 
 if TYPE_CHECKING:
@@ -193,9 +194,7 @@ class Keeper(Translator):
 
     def _texts(self, batch: bytes) -> list[bytes]:
         texts = self.downstream.texts
-        if self.names is not None and self.downstream.named:
-            return texts + [statement.text for statement in self.names.used(batch, self.downstream.mentions)]
-        return texts
+        return texts if self.names is None else texts + self.names.bound(batch, self.downstream)
 
     # -- after an answer -------------------------------------------------------------------------------------------
 
@@ -263,6 +262,8 @@ class Keeper(Translator):
         return settings_sql(intern(have), intern({**have, **back}), backend.reported)
 
     def _send_own(self, backend: Backend, sql: str) -> None:
+        if self.names is not None:
+            self.names.unnamed_there = FOREIGN  # a Query takes it away
         backend.upstream.captured = []
         backend.upstream.expected.sent_own_query()
         self._send(backend, encode.query(sql), b"", unsynced=False)
