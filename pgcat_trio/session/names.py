@@ -32,8 +32,8 @@ class Names:
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
 
-    def route(self, batch: bytes, mentions: Sequence[int], texts: Sequence[bytes], router: Router) -> Route:
-        """The route of a batch: that of the texts in it and of those that it names."""
+    def used(self, batch: bytes, mentions: Sequence[int]) -> list[Statement]:
+        """The statements that a batch binds."""
         used = []
         for start in mentions:
             if batch[start] == codes.BIND:
@@ -41,6 +41,11 @@ class Names:
                 statement = self.by_name.get(batch[at : batch.find(0, at)]) if at else None
                 if statement is not None:
                     used.append(statement)
+        return used
+
+    def route(self, batch: bytes, mentions: Sequence[int], texts: Sequence[bytes], router: Router) -> Route:
+        """The route of a batch: that of the texts in it and of those that it names."""
+        used = self.used(batch, mentions)
         if len(used) == 1 and not texts:
             return used[0].route(router)
         return router.route_batch([*texts, *(statement.text for statement in used)])

@@ -150,11 +150,45 @@ PYTHON: Final = (
 )
 """Programs whose drivers are among the development dependencies: a part of the ordinary tests."""
 
-JAVASCRIPT: Final[tuple[Program, ...]] = ()
+JAVASCRIPT: Final = (
+    Program(
+        name="node_postgres",
+        tools=("node", "npm"),
+        directory="javascript",
+        install=("npm", "ci"),
+        run=("node", "node_postgres.mjs"),
+        without={"batch": "it sends one set of parameters a query; several queries without waiting are `pipeline`"},
+    ),
+    Program(
+        name="postgres_js",
+        tools=("node", "npm"),
+        directory="javascript",
+        install=("npm", "ci"),
+        run=("node", "postgres_js.mjs"),
+        without={"types_binary": "it knows no values in binary"},
+    ),
+)
 
 GO: Final[tuple[Program, ...]] = ()
 
-JAVA: Final[tuple[Program, ...]] = ()
+JAVA: Final = tuple(
+    Program(
+        name=name,
+        tools=("java", "mvn"),
+        directory="java",
+        # The help of the compiler's plugin brings the plugin, and says nothing.
+        install=("mvn", "-q", "-B", "dependency:copy-dependencies", "compiler:help", "-Doutput=$BUILD_DIR"),
+        build=("mvn", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
+        run=("java", f"-Dpgjdbc={options}", "-cp", "$BUILD_DIR/classes:$BUILD_DIR/jars/*", "drivers.Main"),
+        without={"pipeline": "pgjdbc pipelines nothing but batches and strings of several statements"},
+        also=("autosave", "batch_rewritten", "metadata"),
+    )
+    for name, options in {
+        "pgjdbc": "",
+        "pgjdbc-prepared": "prepareThreshold=1",
+        "pgjdbc-simple": "preferQueryMode=simple",
+    }.items()
+)
 
 RUST: Final[tuple[Program, ...]] = ()
 
