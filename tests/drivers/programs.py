@@ -169,7 +169,31 @@ JAVASCRIPT: Final = (
     ),
 )
 
-GO: Final[tuple[Program, ...]] = ()
+GO: Final = (
+    Program(
+        name="pgx",
+        tools=("go",),
+        directory="go",
+        install=("go", "mod", "download"),
+        build=("go", "build", "-o", "$BUILD_DIR/pgx", "./pgx"),
+        run=("$BUILD_DIR/pgx",),
+        also=("described_first",),
+    ),
+    Program(
+        name="pq",
+        tools=("go",),
+        directory="go",
+        install=("go", "mod", "download"),
+        build=("go", "build", "-o", "$BUILD_DIR/pq", "./pq"),
+        run=("$BUILD_DIR/pq",),
+        without={
+            "pipeline": "it waits for the answer to each request",
+            "batch": "it has none",
+            "copy_out": "it knows COPY FROM only",
+            "server_info": "it keeps to itself what servers say of themselves",
+        },
+    ),
+)
 
 JAVA: Final = tuple(
     Program(
