@@ -89,9 +89,7 @@ def settings_sql(have: Settings, want: Settings, reported: Container[str]) -> st
     return "; ".join(statements)
 
 
-_LISTS: Final = frozenset(
-    ("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries", "unix_socket_directories")
-)
+_LISTS: Final = frozenset(("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"))
 """Lists of identifiers: SET takes a string for one of them, set_config() for all (GUC_LIST_QUOTE)."""
 
 
