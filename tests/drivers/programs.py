@@ -90,6 +90,34 @@ JAVA: Final = tuple(
     }.items()
 )
 
-RUST: Final[tuple[Program, ...]] = ()
+RUST: Final = tuple(
+    Program(
+        name=name,
+        tools=("cargo",),
+        directory="rust",
+        install=("cargo", "fetch", "--quiet", "--locked"),
+        build=("cargo", "build", "--quiet", "--offline", "--locked", "--target-dir", "$BUILD_DIR"),
+        run=(f"$BUILD_DIR/debug/with_{name.replace('-', '_')}",),
+        without=without,
+        also=also,
+    )
+    for name, without, also in (
+        (
+            "tokio-postgres",
+            {"batch": "tokio-postgres has no batches, but requests in a pipeline"},
+            ("driver_transactions",),
+        ),
+        (
+            "sqlx",
+            {
+                "pipeline": "sqlx sends one request at a time",
+                "batch": "sqlx has no batches",
+                "cancel": "sqlx sends no cancel requests",
+                "notices": "sqlx gives notices to its log only",
+            },
+            ("driver_locks", "driver_transactions", "statement_cache"),
+        ),
+    )
+)
 
 PROGRAMS: Final = (*PYTHON, *JAVASCRIPT, *GO, *JAVA, *RUST)
