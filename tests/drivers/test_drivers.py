@@ -71,7 +71,8 @@ class Runs:
         except Unavailable as reason:
             pytest.skip(str(reason))
         if (program.name, way) not in self._done:
-            with psycopg.connect(self.cluster.dsn(), autocommit=True) as connection:
+            # What a client left open must not stop the next one for ever.
+            with psycopg.connect(self.cluster.dsn(), autocommit=True, options="-c lock_timeout=10s") as connection:
                 connection.execute((HERE / "schema.sql").read_text())
             with capture_logs() as events:
                 done = run(program, self._environ(way))

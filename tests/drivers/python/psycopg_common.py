@@ -52,6 +52,11 @@ def attempt(run: Any, *args: Any, **options: Any) -> object:
         return failure(error)
 
 
+def script(connection: psycopg.Connection[Any], statements: str) -> psycopg.Cursor[Any]:
+    """Run several statements, as one simple query."""
+    return psycopg.Cursor(connection).execute(statements, prepare=False)
+
+
 def rows(connection: psycopg.Connection[Any], query: Any, *args: Any, **options: Any) -> list[Any]:
     return connection.execute(query, *args, **options).fetchall()
 

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import psycopg
-from psycopg_common import attempt, connect, failure, rows, scenario, settings
+from psycopg_common import attempt, connect, failure, rows, scenario, script, settings
 from scenarios import PATIENCE_S, SETTINGS
 
 REPORTED = (
@@ -95,7 +95,7 @@ def transactions() -> object:
 @scenario
 def empty_and_multi() -> object:
     seen: list[object] = []
-    with connect() as connection, connection.cursor() as cursor:
+    with connect() as connection:
         for query in (
             "",
             ";",
@@ -103,14 +103,12 @@ def empty_and_multi() -> object:
             "select 1; select 'two'; select 3 where false",
             "begin; select 1; commit",
         ):
-            cursor.execute(query)
-            seen.append(
-                [(done.statusmessage, done.fetchall() if done.description else None) for done in cursor.results()]
-            )
+            done = script(connection, query).results()
+            seen.append([(each.statusmessage, each.fetchall() if each.description else None) for each in done])
         insert = "insert into item (name) values ('multi')"
-        seen.append(attempt(cursor.execute, f"{insert}; select 1 / 0; {insert}"))
+        seen.append(attempt(script, connection, f"{insert}; select 1 / 0; {insert}"))
         seen.append(rows(connection, "select count(*) from item where name = 'multi'"))
-        seen.append(attempt(cursor.execute, f"{insert}; commit; select 1 / 0"))
+        seen.append(attempt(script, connection, f"{insert}; commit; select 1 / 0"))
         seen.append(rows(connection, "delete from item where name = 'multi' returning name"))
     return seen
 
@@ -175,18 +173,18 @@ def connection_lost() -> object:
 def session_settings() -> object:
     seen: list[object] = []
     with connect() as first, connect() as second, connect() as third:
-        first.execute("set TimeZone = 'Europe/Paris'; set DateStyle = 'SQL, DMY'; set application_name = 'first'")
+        script(first, "set TimeZone = 'Europe/Paris'; set DateStyle = 'SQL, DMY'; set application_name = 'first'")
         second.execute("set TimeZone to 'Asia/Tokyo'")
         second.execute("set IntervalStyle to iso_8601")
         for _ in range(3):
             seen += [settings(each) for each in (first, second, third)]
             seen += [rows(each, "select '2026-07-01 12:00+00'::timestamptz::text") for each in (first, second, third)]
-        first.execute("set search_path = pg_catalog, public; set statement_timeout = '12s'")
+        script(first, "set search_path = pg_catalog, public; set statement_timeout = '12s'")
         for _ in range(3):
             seen += [settings(each) for each in (first, second, third)]
-        first.execute("begin; set TimeZone = 'America/New_York'; set statement_timeout = '13s'; rollback")
+        script(first, "begin; set TimeZone = 'America/New_York'; set statement_timeout = '13s'; rollback")
         seen += [settings(each) for each in (first, second, third)]
-        first.execute("reset TimeZone; reset statement_timeout")
+        script(first, "reset TimeZone; reset statement_timeout")
         seen += [settings(each) for each in (first, second, third)]
         first.execute("discard all")
         seen += [settings(each) for each in (first, second, third)]
@@ -201,9 +199,9 @@ def startup_settings() -> object:
     with connect(options=chosen, application_name="starter") as first, connect() as second:
         for _ in range(3):
             seen += [settings(each) for each in (first, second)]
-        first.execute("set statement_timeout = 1234; set application_name = 'another'; set TimeZone = 'UTC'")
+        script(first, "set statement_timeout = 1234; set application_name = 'another'; set TimeZone = 'UTC'")
         seen += [settings(each) for each in (first, second)]
-        first.execute("reset statement_timeout; reset application_name; reset TimeZone")
+        script(first, "reset statement_timeout; reset application_name; reset TimeZone")
         seen += [settings(each) for each in (first, second)]
         first.execute("set search_path = public")
         seen += [settings(each) for each in (first, second)]
@@ -293,5 +291,9 @@ def server_info() -> object:
             "encoding": info.encoding,
             "time zone": str(info.timezone),
             "has a pid": info.backend_pid > 0,
-            "same as shown": settings(connection) == [info.parameter_status(name) or "0" for name in SETTINGS],
+            "not as shown": [
+                name
+                for name, shown in zip(SETTINGS, settings(connection), strict=True)
+                if info.parameter_status(name) not in (None, shown)
+            ],
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from psycopg.types.json import Json, Jsonb
-from psycopg_common import attempt, connect, rows, scenario
+from psycopg_common import attempt, connect, rows, scenario, script
 from scenarios import VALUES, large_bytes, large_text, summary
 
 JSON = {"n": [1, None, "✓"]}
@@ -15,7 +15,7 @@ def types(binary: bool) -> object:
         cursor = connection.cursor(binary=binary)
         for name, value in (*VALUES, ("json", Json(JSON)), ("jsonb", Jsonb(JSON)), ("jsonb", None)):
             # A type to convert to and back tells that the server understood the value.
-            query = f"select %s::{name}, %s::{name}::text, pg_typeof(%s::{name})::text"
+            query = f"select (%s)::{name}, (%s)::{name}::text, pg_typeof((%s)::{name})::text"
             seen.append((name, cursor.execute(query, (value,) * 3).fetchone()))
         seen.append(cursor.execute("select * from item where id < 4 order by id").fetchall())
     return seen
@@ -97,7 +97,7 @@ def many_statements() -> object:
 def schema_change() -> object:
     seen = []
     with connect() as connection, connect() as other:
-        other.execute("create table changing (a int); insert into changing values (1)")
+        script(other, "create table changing (a int); insert into changing values (1)")
         query = "select * from changing where a = %s"
         seen += [rows(connection, query, (1,), prepare=True) for _ in range(3)]
         other.execute("alter table changing add column b text default 'new'")

@@ -14,17 +14,20 @@ def pipeline() -> object:
         with connection.pipeline():
             cursors = [connection.execute("select %s::int, name from item where id = %s", (n, n)) for n in range(1, 9)]
             seen += [cursor.fetchall() for cursor in cursors]
+        try:
+            # Which of these calls raises depends on when the error arrives; which error does not.
+            with connection.pipeline():
+                connection.execute("insert into item (name) values ('pipelined')")
+                connection.execute("select 1 / %s::int", (0,))
+                connection.execute("insert into item (name) values ('pipelined, too')")
+        except psycopg.Error as error:
+            seen.append(failure(error))
+        seen.append(rows(connection, "select count(*) from item where name like 'pipelined%%'", ()))
         with connection.pipeline() as pipe:
-            good = connection.execute("insert into item (name) values ('pipelined') returning name")
-            bad = connection.execute("select 1 / %s::int", (0,))
-            late = connection.execute("select 'not reached'")
-            for cursor in (good, bad, late):
-                seen.append(attempt(lambda done=cursor: done))
-            try:
-                pipe.sync()
-            except psycopg.Error as error:
-                seen.append(failure(error))
-            seen.append(rows(connection, "select count(*) from item where name = 'pipelined'"))
+            connection.execute("insert into item (name) values ('pipelined')")
+            pipe.sync()
+            cursor = connection.execute("delete from item where name = %s returning name", ("pipelined",))
+            seen.append(cursor.fetchall())
         with connection.pipeline(), connection.transaction(force_rollback=True):
             for n in range(20):
                 connection.execute("insert into item (name) values (%s)", (f"row {n}",), prepare=n % 2 == 0)
