@@ -78,7 +78,7 @@ JAVA: Final = tuple(
         directory="java",
         # The help of the compiler's plugin brings the plugin, and says nothing.
         install=("mvn", "-q", "-B", "dependency:copy-dependencies", "compiler:help", "-Doutput=$BUILD_DIR"),
-        build=("mvn", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
+        build=("mvn", "-o", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
         run=("java", f"-Dpgjdbc={options}", "-cp", "$BUILD_DIR/classes:$BUILD_DIR/jars/*", "drivers.Main"),
         without={"pipeline": "pgjdbc pipelines nothing but batches and strings of several statements"},
         also=("autosave", "batch_rewritten", "metadata"),
