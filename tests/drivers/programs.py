@@ -202,7 +202,7 @@ JAVA: Final = tuple(
         directory="java",
         # The help of the compiler's plugin brings the plugin, and says nothing.
         install=("mvn", "-q", "-B", "dependency:copy-dependencies", "compiler:help", "-Doutput=$BUILD_DIR"),
-        build=("mvn", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
+        build=("mvn", "-o", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
         run=("java", f"-Dpgjdbc={options}", "-cp", "$BUILD_DIR/classes:$BUILD_DIR/jars/*", "drivers.Main"),
         without={"pipeline": "pgjdbc pipelines nothing but batches and strings of several statements"},
         also=("autosave", "batch_rewritten", "metadata"),
@@ -214,6 +214,34 @@ JAVA: Final = tuple(
     }.items()
 )
 
-RUST: Final[tuple[Program, ...]] = ()
+RUST: Final = tuple(
+    Program(
+        name=name,
+        tools=("cargo",),
+        directory="rust",
+        install=("cargo", "fetch", "--quiet", "--locked"),
+        build=("cargo", "build", "--quiet", "--offline", "--locked", "--target-dir", "$BUILD_DIR"),
+        run=(f"$BUILD_DIR/debug/with_{name.replace('-', '_')}",),
+        without=without,
+        also=also,
+    )
+    for name, without, also in (
+        (
+            "tokio-postgres",
+            {"batch": "tokio-postgres has no batches, but requests in a pipeline"},
+            ("driver_transactions",),
+        ),
+        (
+            "sqlx",
+            {
+                "pipeline": "sqlx sends one request at a time",
+                "batch": "sqlx has no batches",
+                "cancel": "sqlx sends no cancel requests",
+                "notices": "sqlx gives notices to its log only",
+            },
+            ("driver_locks", "driver_transactions", "statement_cache"),
+        ),
+    )
+)
 
 PROGRAMS: Final = (*PYTHON, *JAVASCRIPT, *GO, *JAVA, *RUST)
