@@ -263,6 +263,12 @@ SCRIPTS: dict[str, list[bytes]] = {
         use("c") + SYNC,
         encode.query("deallocate c"),
     ],
+    "a request in two pieces": [
+        BEGIN + ROLLBACK + use("x") + FLUSH + parse(A, "a") + FLUSH,
+        SYNC + close("a") + SYNC,
+        use("x") + FLUSH + parse(A) + FLUSH,
+        SYNC + use("") + SYNC,
+    ],
     "a way out by a second name": [
         parse("rollback", "back") + parse("", "nothing") + SYNC,
         BEGIN + parse("rollback", "begun") + use("begun") + SYNC,
