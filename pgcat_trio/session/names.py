@@ -160,14 +160,16 @@ class Names:
             else:
                 self.by_name[name] = self.statements.find(self.by_name[name].tail)
 
-    def _take_out(self, name: bytes) -> Statement:
-        statement = self.by_name.pop(name)
-        self.text_bytes -= len(statement.tail)
+    def _take_out(self, name: bytes) -> Statement | None:
+        statement = self.by_name.pop(name, None)
+        if statement is not None:
+            self.text_bytes -= len(statement.tail)
         return statement
 
-    def _put_back(self, name: bytes, statement: Statement) -> None:
-        self.by_name[name] = statement
-        self.text_bytes += len(statement.tail)
+    def _put_back(self, name: bytes, statement: Statement | None) -> None:
+        if statement is not None and name not in self.by_name:
+            self.by_name[name] = statement
+            self.text_bytes += len(statement.tail)
 
     def _undo_unnamed(self, change: _Change, before: int, skipped: bool) -> None:
         change.tail = None

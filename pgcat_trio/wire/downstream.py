@@ -51,6 +51,7 @@ class Downstream:
         "_changes_names",
         "_discarding",
         "_max_message_bytes",
+        "_open",
         "_position",
         "_skip",
         "_whole_bytes",
@@ -76,7 +77,8 @@ class Downstream:
         self._position = 0  # how far the headers have been walked over
         self._boundary = 0  # the end of the last message that a server answers
         self._discarding = False
-        self._changes_names = False  # the batch holds a Parse or Close of a named statement
+        self._changes_names = False  # the request under way has what may change the meaning of names
+        self._open = False  # what was taken ends within a request
         self.watching = False
         """Names of statements are translated: end a batch with the Sync after a Parse or Close that may have changed
         what a name means (only its outcome says what it means in the next one), keep a Parse of a named one whole."""
@@ -153,6 +155,7 @@ class Downstream:
             data = data[: self._boundary]
             self._describe_nothing()
             self._walk(data)
+        self._open = not self.complete
         position, self._position = self._position, 0
         self._skip = max(0, position - len(self._buffer))
         data, self._buffer = self._buffer[:position], self._buffer[position:]
@@ -164,7 +167,7 @@ class Downstream:
         self.markers = b""
         self.unsynced = self.executes = self.named = self.doubtful = False
         self.shape = OTHER
-        self._changes_names = False
+        self._changes_names &= self._open
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -172,7 +175,7 @@ class Downstream:
         self.texts = [data[5:-1]]
         self.markers = b"Q"
         self.complete = True
-        self.unsynced = self.executes = self.named = self.doubtful = False
+        self.unsynced = self.executes = self.named = self.doubtful = self._open = False
         self.shape = QUERY
         return data
 
@@ -183,7 +186,7 @@ class Downstream:
         self.texts = [] if self.shape == BOUND else [text]
         self.markers = b"S"
         self.complete = True
-        self.unsynced = self.doubtful = False
+        self.unsynced = self.doubtful = self._open = False
         self.named = self.watching and self.shape == BOUND
         return data
 
@@ -211,6 +214,7 @@ class Downstream:
         data = self._buffer
         self._describe_nothing()
         self.complete = False
+        self._open = True
         if len(data) > self._skip:
             self._buffer = data[self._skip :]
             data = data[: self._skip]
@@ -244,7 +248,7 @@ class Downstream:
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
                     # After an error it may be skipped: then the unnamed statement is another.
-                    self._changes_names |= unsynced
+                    self._changes_names |= unsynced or self._open
                 elif watching:
                     self._note_mention(data, position, stop)
                 unsynced = True

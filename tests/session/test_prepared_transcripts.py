@@ -263,6 +263,12 @@ SCRIPTS: dict[str, list[bytes]] = {
         use("c") + SYNC,
         encode.query("deallocate c"),
     ],
+    "a request in two pieces": [
+        BEGIN + ROLLBACK + use("x") + FLUSH + parse(A, "a") + FLUSH,
+        SYNC + close("a") + SYNC,
+        use("x") + FLUSH + parse(A) + FLUSH,
+        SYNC + use("") + SYNC,
+    ],
     "a way out by a second name": [
         parse("rollback", "back") + parse("", "nothing") + SYNC,
         BEGIN + parse("rollback", "begun") + use("begun") + SYNC,
@@ -282,6 +288,10 @@ SCRIPTS: dict[str, list[bytes]] = {
         b"".join(parse(f"select {n}", f"s{n}") for n in range(4)) + SYNC,
         use("x") + use("s0") + SYNC + use("s1") + use("s2") + use("s3") + use("s0") + SYNC,
         BEGIN + b"".join(use(f"s{n}") + SYNC for n in (1, 3, 2, 1, 0)) + ROLLBACK,
+    ],
+    "deallocate twice": [
+        parse(A, "a") + parse("deallocate a") + use("") + use("") + SYNC + parse(A, "a") + use("a") + SYNC,
+        parse("deallocate all", "all") + use("all") + use("x") + SYNC + parse(A, "a") + use("a") + SYNC,
     ],
     "a skipped deallocate": [
         parse(A, "a") + SYNC,
