@@ -134,6 +134,10 @@ class Keeper(Translator):
         self.startup = settings
         """What RESET goes back to."""
 
+    def begin_with(self, settings: Settings) -> None:
+        """These are the settings that the client has asked for when it connected."""
+        self.settings = self.startup = settings
+
     @property
     def pinned(self) -> Effect:
         """What keeps the backend between transactions; nothing in session mode, where nothing need."""
