@@ -172,7 +172,7 @@ class Pool:
     checkout_failure_limit: int | None = setting(None, parse=parse.failure_limit)  # None or 0 in the file: off
     cleanup_server_connections: bool = setting(True)
     log_client_parameter_status_changes: bool = setting(False)
-    prepared_statements_cache_size: int = count(0)  # 0: off
+    prepared_statements_cache_size: int = count(500)  # 0: off
 
     default_shard: int | DefaultShard = setting(0, parse=parse.default_shard)
     sharding_function: ShardingFunction = setting(ShardingFunction.PG_BIGINT_HASH)
