@@ -60,12 +60,11 @@ class Names:
         self._unchanged: bytes | None = None
         self._changes: list[_Change] = []  # of the unnamed statement, since it was as above; the last one counts
 
-    def route(self, batch: bytes, downstream: Downstream, router: Router) -> Route:
-        """The route of a batch: that of the texts in it and of those that it names."""
+    def bound(self, batch: bytes, downstream: Downstream) -> list[bytes]:
+        """The texts of the statements that a batch binds and does not hold itself."""
         if downstream.shape == BOUND:
-            statement = self.by_name.get(downstream.subject)
-            if statement is not None:
-                return statement.route(router)
+            text = self.text(downstream.subject)
+            return [] if text is None else [text]
         used = []
         for kind, start, stop in messages_in(batch):
             if kind == codes.BIND:
@@ -73,7 +72,15 @@ class Names:
                 text = self.text(batch[at : batch.find(0, at)]) if at else None
                 if text is not None:
                     used.append(text)
-        return router.route_batch([*downstream.texts, *used])
+        return used
+
+    def route(self, batch: bytes, downstream: Downstream, router: Router) -> Route:
+        """The route of a batch: that of the texts in it and of those that it names."""
+        if downstream.shape == BOUND:
+            statement = self.by_name.get(downstream.subject)
+            if statement is not None:
+                return statement.route(router)
+        return router.route_batch([*downstream.texts, *self.bound(batch, downstream)])
 
     def text(self, name: bytes) -> bytes | None:
         """The SQL of the statement of this name, b"" for the unnamed one."""

@@ -20,20 +20,19 @@ import trio
 
 from ..config.model import PoolMode, Role
 from ..errors import (
-    BackendLost,
     ProtocolViolation,
     ProxyError,
     ServerError,
 )
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
-from ..wire import encode
+from ..wire import codes, encode
 from . import answers
 from .lease import Place
+from .listening import Listener
 from .names import FOREIGN
 from .outbox import Outbox
 from .parking import Parking
-from .statements import Translator
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -45,11 +44,13 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.session")
 
+_FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
+
 CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Translator):
+class Relay(Listener):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = (
@@ -85,6 +86,11 @@ class Relay(Translator):
     def waits(self) -> bool:
         """True when what the client has sent must wait: for a backend, for its answers, or for its socket."""
         return bool(self.unsent or self._held) or self.place is not None
+
+    @property
+    def may_send_unasked(self) -> bool:
+        """True when an answer may lead to something that ingress has to send, though the client says nothing."""
+        return self.leftovers is not None or self._again is not None
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -139,9 +145,12 @@ class Relay(Translator):
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
+            if not backend.upstream.expected.copy_in:
+                self.asked_at = self.heard_at  # no server begins before it has read the whole
             # The server may have answered before the message was complete.
-            self.release_if_quiet()
+            self.come_to_rest()
         elif self.mode is PoolMode.SESSION:
+            self.note_resets(backend, batch)
             self._send_request(backend, batch, Effect.NONE)
         else:
             route = self._route(batch)
@@ -153,15 +162,16 @@ class Relay(Translator):
                 self._held = batch
                 return
             if route.effects is not Effect.NONE:
-                backend.effects |= route.effects
+                denial = self.denial(batch, route.effects)
+                if denial is not None:
+                    self._deny(denial, backend, batch)
+                    return
+                self.note(backend, batch, route.effects)
             self._send_request(backend, batch, route.effects)
 
     def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
-        """Send to a backend that is held already. If it was waiting for the client, a new request begins."""
-        if backend.upstream.expected.settled:
-            self.since = self.heard_at
-            self.timed_out = False
-            backend.upstream.last_error = None
+        """Send to a backend that is held already."""
+        self.asking(backend)
         downstream = self.downstream
         if self.names is not None:
             batch = self._translate(self.names, backend, batch, effects)
@@ -184,12 +194,16 @@ class Relay(Translator):
             if self.cluster.retired:
                 self.rebind()
             route = self._route(batch)
+            denial = self.denial(batch, route.effects) if route.effects is not Effect.NONE else None
+            if denial is not None:
+                self.refuse(denial)
+                return
             backend = self.cluster.acquire_nowait(route.role, self.heard_at)
             if backend is None:
                 self.queue(Place(self, batch, route))
             else:
                 self.backend = backend
-                self.since = self.heard_at
+                self.leased(self.heard_at, self.heard_at)
                 self.start(backend, batch, route)
 
     def _route(self, batch: bytes) -> Route:
@@ -203,7 +217,7 @@ class Relay(Translator):
         if not downstream.named:
             route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
         elif self.names is None:
-            route = router.route_batch(texts).with_effects(Effect.PREPARED)
+            route = router.route_batch(texts).with_effects(Effect.PREPARED | Effect.STATEMENTS)
         else:
             route = self.names.route(batch, downstream, router)
         if downstream.executes and not downstream.complete:
@@ -214,13 +228,15 @@ class Relay(Translator):
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
-        if route.effects is not Effect.NONE:
-            backend.effects |= route.effects
+        if self.mode is PoolMode.SESSION:
+            self.note_resets(backend, batch)
+        elif route.effects is not Effect.NONE:
+            self.note(backend, batch, route.effects)
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
             batch = self._translate(self.names, backend, batch, route.effects)
         if backend.settings is not self.settings:
-            sql = settings_sql(backend.settings, self.settings)
+            sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
                 backend.upstream.expected.sent_own_query()
                 backend.settings = self.settings
@@ -254,10 +270,13 @@ class Relay(Translator):
             if not data:
                 self._backend_lost(backend, backend.transport.fault or "the server closed the connection")
                 return False
+            owed = len(upstream.expected.queue)
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
-            if upstream.swallowed_error is not None and backend.last_words() is None:
+            leftovers = self.leftovers
+            asking = self._refusing or (leftovers is not None and leftovers.question is not None)
+            if upstream.swallowed_error is not None and not asking:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
             if self.names is not None and (self._again is not None or upstream.statements.trouble):
@@ -265,29 +284,46 @@ class Relay(Translator):
                 if answer is None:
                     return True
                 data = answer
+            if self._refusing and not upstream.expected.swallowing:
+                self._refusing = False
+                upstream.captured = None
+                upstream.take_swallowed_error()
+            if leftovers is not None:
+                data = self.look_back(backend, data)
             self.release_if_quiet()
             if data:
                 self._say(data)
+            if self.notifications:
+                self.tell_notifications()
             if self._held or self.downstream.terminated:
                 self.settle()
-            if self.backend is backend and not upstream.expected.queue:
-                self.since = trio.current_time()
+            if self.backend is backend:
+                self.answered(backend, owed, data, executes=self.downstream.executes)
         except ProtocolViolation as problem:
             self._backend_lost(backend, problem.message)
         except Exception as problem:
             self.turn_failed(problem)
         return self.backend is backend and self.outbox.empty
 
+    def come_to_rest(self) -> None:
+        """What was on its way to the backend is there: it may have nothing more to do."""
+        backend = self.backend
+        if backend is not None and self.leftovers is not None and backend.upstream.expected.settled:
+            data = self.look_back(backend, b"")
+            if data:
+                self._say(data)
+        self.release_if_quiet()
+
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
         if self._held:
-            if backend is None or backend.upstream.in_transaction:
+            if backend is None or backend.upstream.in_transaction or (self.pinned and backend.upstream.quiet):
                 batch, self._held = self._held, b""
                 self._reroutes = False
                 self._forward(batch)
                 self.go_on()
-        elif self.outbox.empty and (backend is None or backend.upstream.expected.settled):
+        elif self.outbox.empty and (backend is None or _owes_nothing(backend)):
             self.finish(CLIENT_TERMINATED)
 
     # -- errors ----------------------------------------------------------------------------------------------------
@@ -296,35 +332,51 @@ class Relay(Translator):
         if not self.outbox.write(data):
             self.egress_parking.wake()
 
-    def refuse(self, error: ProxyError) -> None:
-        """Answer the batch that was taken last with an error."""
+    def refuse(self, error: ProxyError, status: int = codes.IDLE) -> None:
+        """Answer the batch that was taken last with an error; the transaction's ``status`` after that."""
         downstream = self.downstream
-        self._say(answers.refusal(error, downstream.markers, downstream.unsynced))
+        self._say(answers.refusal(error, downstream.markers, downstream.unsynced, status))
         if downstream.unsynced:
             downstream.discard_until_sync()
+
+    def _deny(self, error: ProxyError, backend: Backend, batch: bytes) -> None:
+        """Answer a batch inside a transaction with an error, which fails the transaction as a server's own would."""
+        upstream = backend.upstream
+        if upstream.expected.unsynced or upstream.expected.copy_in:
+            raise error  # what belongs to it has been sent, and would be carried out
+        if not upstream.expected.settled:
+            self._held = batch  # its answer is not the next one
+            return
+        status = upstream.status
+        if status == codes.IN_TRANSACTION:
+            self._refusing = True
+            self._send_own(backend, _FAILING_QUERY)
+            status = codes.FAILED
+        self.refuse(error, status)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
         upstream = backend.upstream
-        words = backend.last_words()
-        reason = words or backend.broken or reason
+        reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
-        error = BackendLost(
-            f"lost the connection to server {backend.pool.server.address}: {reason}",
-            hint="The transaction may or may not have been committed; check before repeating it.",
-        )
+        words = upstream.last_words
+        error = answers.lost(backend, reason)
         intact = upstream.between_messages and self._whole
         if self._aside:
             aside, self._aside = self._aside, b""
             self._say(aside)
+        keeps = self.keeps
+        if self.leftovers is not None and self.leftovers.withheld:
+            self._say(self.leftovers.withheld)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
         self.release()
-        if self.mode is PoolMode.SESSION or not intact:
+        if self.mode is PoolMode.SESSION or keeps or not intact:
             # In the middle of a message an error would be taken for a part of it.
-            self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
+            told = words is None and answers.told(upstream)
+            self.finish(error if upstream.between_messages and not told else reason)
             return
         if answer is None:
             self._lost = error
@@ -334,3 +386,9 @@ class Relay(Translator):
             self.downstream.discard_until_sync()
         if self._held or self.downstream.terminated:
             self.settle()
+
+
+def _owes_nothing(backend: Backend) -> bool:
+    """True when a client that says no more need not be waited for: also in the middle of a COPY, or without a Sync."""
+    expected = backend.upstream.expected
+    return expected.copy_in or not expected.queue

@@ -136,7 +136,7 @@ def test_clients_and_pools_follow_what_happens(proxy: ProxyThread, console: psyc
         ask_until(console, "SHOW CLIENTS", application_name="second", state="idle", database="app")
         ask_until(console, "SHOW SERVERS", application_name="first", state="active", address_id="app_shard_0_primary")
         # The one backend of the primary is taken: the second has to wait for it.
-        waiter = threading.Thread(target=second.execute, args=["create temp table nothing2 ()"])
+        waiter = threading.Thread(target=second.execute, args=["create temp table nothing2 () on commit drop"])
         waiter.start()
         try:
             ask_until(console, "SHOW CLIENTS", application_name="second", state="waiting")
