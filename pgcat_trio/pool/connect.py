@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     Dialer = Callable[["Target", Poller | None, General], Awaitable[Transport]]
     """Opens the byte stream to a server. Raises `ServerUnavailable`; after `Cancelled` nothing is left open."""
 
-OWN_STARTUP: Final = {"application_name": "pgcat-trio", "client_encoding": "UTF8"}
-"""What the proxy asks for with connections that clients share."""
+OWN_STARTUP: Final = {"client_encoding": "UTF8"}
+"""What the proxy asks for with connections that clients share. They have no name of their own: a client that gives none
+has none, as it would at the server."""
 
 _MAX_LOGIN_MESSAGE_BYTES: Final = 64 * 1024
 """No message of a login is nearly as long; an endless one must not fill memory before we know who speaks."""

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.pool")
 
+_STARTUP: Final = {"application_name": "pgcat-trio listener", "client_encoding": "UTF8"}
+
 LINGER_S: Final = 10.0
 """How long the connection stays when nobody listens any more: whoever comes back soon finds it."""
 
@@ -130,7 +132,7 @@ class Switchboard:
 
     async def _connect(self) -> Transport:
         with trio.move_on_after(self.connect_timeout_s):
-            greeting = await open_connection(self.target, None, self.options)
+            greeting = await open_connection(self.target, None, self.options, _STARTUP)
             self.pid = greeting.pid
             greeting.transport.unread(greeting.rest)
             log.info("listener.opened", pool=self.name, pid=self.pid)

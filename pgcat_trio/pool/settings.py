@@ -78,15 +78,25 @@ def settings_sql(have: Settings, want: Settings, reported: Container[str]) -> st
     had, wanted = have.values, want.values
     changed = [name for name, value in wanted.items() if had.get(name) != value and name not in _IDENTITY]
     gone = [name for name in had if name not in wanted and name not in _IDENTITY and name not in reported]
-    statements = [f"SET {_name(name)} TO {_value(name, wanted[name])}" for name in changed]
+    statements = [_set(name, wanted[name]) for name in changed]
     statements += [f"RESET {_name(name)}" for name in gone]
     if any(name in had or name in wanted for name in _IDENTITY):
         same = all(had.get(name) == wanted.get(name) for name in _IDENTITY)
         if statements or not same:
-            taken_on = [f"SET {_name(name)} TO {_value(name, wanted[name])}" for name in _IDENTITY if name in wanted]
+            taken_on = [_set(name, wanted[name]) for name in _IDENTITY if name in wanted]
             # This gives up both.
             statements = ["RESET SESSION AUTHORIZATION", *statements, *taken_on]
     return "; ".join(statements)
+
+
+_LISTS: Final = frozenset(("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"))
+"""Lists of identifiers: SET takes a string for one of them, set_config() for all (GUC_LIST_QUOTE)."""
+
+
+def _set(name: str, value: str) -> str:
+    if name in _LISTS:
+        return f"SELECT pg_catalog.set_config({_literal(name)}, {_literal(value)}, false)"
+    return f"SET {_name(name)} TO {_literal(value)}"
 
 
 def _name(name: str) -> str:
@@ -94,38 +104,9 @@ def _name(name: str) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
 
 
-def _value(name: str, value: str) -> str:
-    """A value as SQL that means the same under either setting of standard_conforming_strings."""
-    if name == "search_path":
-        # A list of identifiers, as SHOW prints it: already quoted where it must be, and not one string.
-        return ", ".join(_literal(part) for part in split_identifiers(value)) or "''"
-    return _literal(value)
-
-
 def _literal(text: str) -> str:
+    """SQL that means the same under either setting of standard_conforming_strings."""
     quoted = text.replace("'", "''")
     if "\\" in quoted:
         return " E'" + quoted.replace("\\", "\\\\") + "'"
     return f"'{quoted}'"
-
-
-def split_identifiers(text: str) -> list[str]:
-    """Split a list of identifiers as PostgreSQL's SplitIdentifierString does: ``"$user", public`` and the like."""
-    names: list[str] = []
-    position = 0
-    while position < len(text):
-        if text[position] in ", \t\n":
-            position += 1
-        elif text[position] == '"':
-            end = position + 1
-            while (end := text.find('"', end)) >= 0 and text[end : end + 2] == '""':
-                end += 2
-            end = len(text) if end < 0 else end
-            names.append(text[position + 1 : end].replace('""', '"'))
-            position = end + 1
-        else:
-            end = text.find(",", position)
-            end = len(text) if end < 0 else end
-            names.append(text[position:end].strip().lower())
-            position = end
-    return names

@@ -25,6 +25,7 @@ from ..pool.settings import USUAL, intern, settings_sql
 from ..routing.changes import SettingChanges, setting_changes
 from ..routing.effects import PINNING, Effect
 from ..wire import codes, encode
+from .names import FOREIGN
 from .statements import Translator
 
 if TYPE_CHECKING:
@@ -133,6 +134,10 @@ class Keeper(Translator):
         self.startup = settings
         """What RESET goes back to."""
 
+    def begin_with(self, settings: Settings) -> None:
+        """These are the settings that the client has asked for when it connected."""
+        self.settings = self.startup = settings
+
     @property
     def pinned(self) -> Effect:
         """What keeps the backend between transactions; nothing in session mode, where nothing need."""
@@ -193,9 +198,7 @@ class Keeper(Translator):
 
     def _texts(self, batch: bytes) -> list[bytes]:
         texts = self.downstream.texts
-        if self.names is not None and self.downstream.named:
-            return texts + [statement.text for statement in self.names.used(batch, self.downstream.mentions)]
-        return texts
+        return texts if self.names is None else texts + self.names.bound(batch, self.downstream)
 
     # -- after an answer -------------------------------------------------------------------------------------------
 
@@ -263,6 +266,8 @@ class Keeper(Translator):
         return settings_sql(intern(have), intern({**have, **back}), backend.reported)
 
     def _send_own(self, backend: Backend, sql: str) -> None:
+        if self.names is not None:
+            self.names.unnamed_there = FOREIGN  # a Query takes it away
         backend.upstream.captured = []
         backend.upstream.expected.sent_own_query()
         self._send(backend, encode.query(sql), b"", unsynced=False)

@@ -96,11 +96,10 @@ async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
         sql = settings_sql(backend.settings, intern({**backend.settings.values, **wanted}), backend.reported)
         if sql:
             await exchange(backend, sql)
-        reported = backend.settings.values
+        # What the server reports, it reports in its own spelling.
+        spelled = {**wanted, **backend.settings.only(backend.reported).values}
         for name, value in wanted.items():
-            cluster.learn(name, value, reported.get(name, value))
-        backend.settings = backend.settings.with_changes(
-            (name, value) for name, value in wanted.items() if name not in reported
-        )
+            cluster.learn(name, value, spelled[name])
+        backend.settings = backend.settings.with_changes((name, spelled[name]) for name in wanted)
     finally:
         backend.pool.release(backend)

@@ -30,6 +30,7 @@ from ..wire import codes, encode
 from . import answers
 from .lease import Place
 from .listening import Listener
+from .names import FOREIGN
 from .outbox import Outbox
 from .parking import Parking
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.session")
 
-_FAILING_QUERY: Final = encode.query("SELECT pg_catalog.pgcat_refuses_this()")
+_FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
 
 CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
@@ -150,7 +151,7 @@ class Relay(Listener):
             self.come_to_rest()
         elif self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)
-            self._send_request(backend, batch)
+            self._send_request(backend, batch, Effect.NONE)
         else:
             route = self._route(batch)
             if self.names is not None and self._depends_on_answers(backend, route):
@@ -166,14 +167,14 @@ class Relay(Listener):
                     self._deny(denial, backend, batch)
                     return
                 self.note(backend, batch, route.effects)
-            self._send_request(backend, batch)
+            self._send_request(backend, batch, route.effects)
 
-    def _send_request(self, backend: Backend, batch: bytes) -> None:
+    def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
         """Send to a backend that is held already."""
         self.asking(backend)
         downstream = self.downstream
         if self.names is not None:
-            batch = self._translate(self.names, backend, batch)
+            batch = self._translate(self.names, backend, batch, effects)
         self._send(backend, batch, downstream.markers, downstream.unsynced)
 
     def _begin(self, batch: bytes) -> None:
@@ -218,7 +219,7 @@ class Relay(Listener):
         elif self.names is None:
             route = router.route_batch(texts).with_effects(Effect.PREPARED | Effect.STATEMENTS)
         else:
-            route = self.names.route(batch, downstream.mentions, texts, router)
+            route = self.names.route(batch, downstream, router)
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
@@ -232,7 +233,8 @@ class Relay(Listener):
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
         if self.names is not None:
-            batch = self._translate(self.names, backend, batch)
+            self.names.unnamed_there = FOREIGN
+            batch = self._translate(self.names, backend, batch, route.effects)
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
@@ -277,12 +279,14 @@ class Relay(Listener):
             if upstream.swallowed_error is not None and not asking:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
-            if self.names is not None:
-                data, self._aside = self._aside + data, b""
-                if self._repeats(self.names, backend, data):
+            if self.names is not None and (self._again is not None or upstream.statements.trouble):
+                answer = self._answered(self.names, backend, data)
+                if answer is None:
                     return True
+                data = answer
             if self._refusing and not upstream.expected.swallowing:
                 self._refusing = False
+                upstream.captured = None
                 upstream.take_swallowed_error()
             if leftovers is not None:
                 data = self.look_back(backend, data)
@@ -319,7 +323,7 @@ class Relay(Listener):
                 self._reroutes = False
                 self._forward(batch)
                 self.go_on()
-        elif self.outbox.empty and (backend is None or backend.upstream.expected.settled):
+        elif self.outbox.empty and (backend is None or _owes_nothing(backend)):
             self.finish(CLIENT_TERMINATED)
 
     # -- errors ----------------------------------------------------------------------------------------------------
@@ -346,8 +350,7 @@ class Relay(Listener):
         status = upstream.status
         if status == codes.IN_TRANSACTION:
             self._refusing = True
-            upstream.expected.sent_own_query()
-            self._send(backend, _FAILING_QUERY, b"", unsynced=False)
+            self._send_own(backend, _FAILING_QUERY)
             status = codes.FAILED
         self.refuse(error, status)
 
@@ -383,3 +386,9 @@ class Relay(Listener):
             self.downstream.discard_until_sync()
         if self._held or self.downstream.terminated:
             self.settle()
+
+
+def _owes_nothing(backend: Backend) -> bool:
+    """True when a client that says no more need not be waited for: also in the middle of a COPY, or without a Sync."""
+    expected = backend.upstream.expected
+    return expected.copy_in or not expected.queue

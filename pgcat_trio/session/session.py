@@ -66,6 +66,7 @@ class Session(Relay):
 
         Whatever ends the session, `Cancelled` included, the backend is given back and the client closed.
         """
+        self.heard_at = trio.current_time()  # until now it could not say anything
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope

@@ -128,7 +128,8 @@ class Upstream:
         start = 0  # of the run that goes to the client (or, while swallowing, to nobody)
         kept: list[bytes] = []
         end = len(data)
-        tracked = _TRACKED_WITH_NOTES if self.statements.notes else _TRACKED
+        statements = self.statements
+        tracked = _TRACKED_WITH_NOTES if statements.notes or statements.parsing is not None else _TRACKED
         if self.captured is not None:
             tracked = _TRACKED_WITH_ROWS
         while end - position >= 5:
@@ -141,9 +142,11 @@ class Upstream:
                 if stop > end:
                     break
                 if kind in REPLIES:
-                    if self.statements.swallows(kind):
+                    if statements.swallows(kind):
                         kept.append(data[start:position])
                         start = stop
+                    elif not (statements.notes or statements.parsing):
+                        tracked = _TRACKED
                     position = stop
                     continue
                 if kind == codes.NOTIFICATION_RESPONSE:
@@ -196,11 +199,12 @@ class Upstream:
             self.status = body[0]
             self.last_error = self.cancel_reason = None
             entry = self.expected.ready()
-            if self.statements.notes:
+            statements = self.statements
+            if statements.notes or statements.skipping:
                 if entry != SWALLOW:
-                    self.statements.ready()
+                    statements.ready()
                 if self.expected.settled:
-                    self.statements.abandon()
+                    statements.abandon()
             return entry
         if kind == codes.PARAMETER_STATUS:
             self.changed_parameters.append(messages.parameter_status(body))
@@ -217,7 +221,7 @@ class Upstream:
             if self.expected.swallowing:
                 self.swallowed_error = self.last_error
             self.expected.failed()
-            self.statements.failed(self.last_error)
+            self.statements.failed(body, self.last_error)
         elif kind == codes.COPY_IN_RESPONSE:
             syncs = self.expected.queue.count(SYNC_REPLY)
             self.expected.copy_in_begins()

@@ -81,6 +81,15 @@ async def test_idle_in_session_mode(cluster: EmbeddedCluster) -> None:
         await is_over(victim)
 
 
+@pytest.mark.parametrize("statement", ["create temp table t (id integer)", "select pg_advisory_lock(1)"])
+async def test_what_a_client_has_kept_is_gone_with_its_session(cluster: EmbeddedCluster, statement: str) -> None:
+    """In transaction mode: to go on without it would be to lie."""
+    async with victim_and_executioner(cluster, "transaction") as (victim, executioner):
+        await victim.query(statement)
+        await terminate(executioner, "idle")
+        await is_over(victim)
+
+
 @both_modes
 @pytest.mark.parametrize("state", ["idle in transaction", "idle in transaction (aborted)"])
 async def test_in_a_transaction(cluster: EmbeddedCluster, pool_mode: str, state: str) -> None:

@@ -141,6 +141,25 @@ async def test_transaction_timeout(
                 assert await two.query(f"{running} and pid <> pg_backend_pid()") == [["0"]]
 
 
+PINNED = ["create temp table t (id integer)", "select pg_advisory_lock(1)", "listen channel", "select 1"]
+
+
+@pytest.mark.parametrize("statement", PINNED)
+async def test_client_that_keeps_a_connection_is_idle_as_any_other(cluster: EmbeddedCluster, statement: str) -> None:
+    """Whatever it has on its server connection, or waits for; and then the connection is free."""
+    config = proxy_config(cluster, pool_size=1, general="client_idle_timeout = 500\ntransaction_timeout = 2000")
+    async with running_proxy(config) as proxy, await pg.connect(proxy) as one:
+        await one.query(statement)
+        for _ in range(8):
+            await trio.sleep(0.1)
+            await one.query("select pg_sleep(0.2)")  # longer in all than a transaction may take
+        with trio.fail_after(5), pytest.raises(pg.PostgresError, match="57P05"):
+            await one.reply()
+        async with await pg.connect(proxy) as two:
+            with trio.fail_after(5):
+                assert await two.query("select pg_try_advisory_lock(1), to_regclass('pg_temp.t')") == [["t", None]]
+
+
 @pytest.mark.parametrize("pool_mode", ["transaction", "session"])
 async def test_client_idle_timeout(cluster: EmbeddedCluster, pool_mode: str) -> None:
     config = proxy_config(cluster, pool_size=1, pool_mode=pool_mode, general="client_idle_timeout = 500")

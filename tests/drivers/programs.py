@@ -169,7 +169,31 @@ JAVASCRIPT: Final = (
     ),
 )
 
-GO: Final[tuple[Program, ...]] = ()
+GO: Final = (
+    Program(
+        name="pgx",
+        tools=("go",),
+        directory="go",
+        install=("go", "mod", "download"),
+        build=("go", "build", "-o", "$BUILD_DIR/pgx", "./pgx"),
+        run=("$BUILD_DIR/pgx",),
+        also=("described_first",),
+    ),
+    Program(
+        name="pq",
+        tools=("go",),
+        directory="go",
+        install=("go", "mod", "download"),
+        build=("go", "build", "-o", "$BUILD_DIR/pq", "./pq"),
+        run=("$BUILD_DIR/pq",),
+        without={
+            "pipeline": "it waits for the answer to each request",
+            "batch": "it has none",
+            "copy_out": "it knows COPY FROM only",
+            "server_info": "it keeps to itself what servers say of themselves",
+        },
+    ),
+)
 
 JAVA: Final = tuple(
     Program(
@@ -178,7 +202,7 @@ JAVA: Final = tuple(
         directory="java",
         # The help of the compiler's plugin brings the plugin, and says nothing.
         install=("mvn", "-q", "-B", "dependency:copy-dependencies", "compiler:help", "-Doutput=$BUILD_DIR"),
-        build=("mvn", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
+        build=("mvn", "-o", "-q", "-B", "compiler:compile", "-Doutput=$BUILD_DIR"),
         run=("java", f"-Dpgjdbc={options}", "-cp", "$BUILD_DIR/classes:$BUILD_DIR/jars/*", "drivers.Main"),
         without={"pipeline": "pgjdbc pipelines nothing but batches and strings of several statements"},
         also=("autosave", "batch_rewritten", "metadata"),
@@ -190,6 +214,34 @@ JAVA: Final = tuple(
     }.items()
 )
 
-RUST: Final[tuple[Program, ...]] = ()
+RUST: Final = tuple(
+    Program(
+        name=name,
+        tools=("cargo",),
+        directory="rust",
+        install=("cargo", "fetch", "--quiet", "--locked"),
+        build=("cargo", "build", "--quiet", "--offline", "--locked", "--target-dir", "$BUILD_DIR"),
+        run=(f"$BUILD_DIR/debug/with_{name.replace('-', '_')}",),
+        without=without,
+        also=also,
+    )
+    for name, without, also in (
+        (
+            "tokio-postgres",
+            {"batch": "tokio-postgres has no batches, but requests in a pipeline"},
+            ("driver_transactions",),
+        ),
+        (
+            "sqlx",
+            {
+                "pipeline": "sqlx sends one request at a time",
+                "batch": "sqlx has no batches",
+                "cancel": "sqlx sends no cancel requests",
+                "notices": "sqlx gives notices to its log only",
+            },
+            ("driver_locks", "driver_transactions", "statement_cache"),
+        ),
+    )
+)
 
 PROGRAMS: Final = (*PYTHON, *JAVASCRIPT, *GO, *JAVA, *RUST)

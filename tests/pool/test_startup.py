@@ -110,7 +110,7 @@ async def test_each_way_to_log_in(autojump_clock: MockClock, auth: str) -> None:
     async with open_world(servers=[server]) as world:
         backend = await acquire(world)
         assert backend.parameters["server_version"] == "18.0"
-        assert backend.parameters["application_name"] == "pgcat-trio"
+        assert backend.parameters["application_name"] == ""
         assert (backend.pid, backend.key) == (101, b"keye")
         world.pool.release(backend)
 

@@ -328,6 +328,22 @@ async def test_client_that_waits_for_a_backend_is_not_idle(autojump_clock: MockC
 
 
 @pytest.mark.trio
+@both_ways
+async def test_waiting_at_the_login_is_not_idle_either(autojump_clock: MockClock, by: By) -> None:
+    config = config_of(f"{IDLE}\nconnect_timeout = 60000", pool='pool_mode = "session"')
+    async with open_world(config, by=by) as world:
+        holder = await world.connect()
+        client = world.dial_in()
+        await client.send(encode.startup({"user": "ann", "database": "app"}))
+        for _ in range(20):
+            await trio.sleep(1)
+            assert await holder.query("SELECT 1") == rows("1") + READY
+        await holder.leave()
+        assert shape(await client.reply()).endswith("ZI")
+        await ends_as_idle(client, trio.current_time())
+
+
+@pytest.mark.trio
 async def test_client_that_has_not_read_its_answer_is_not_idle(autojump_clock: MockClock) -> None:
     async with open_world(config_of(IDLE), by="sockets") as world:
         client = await world.connect()

@@ -109,4 +109,6 @@ def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
         application_name = backend.settings.values.get("application_name") or "Undefined"
         counted = (None, None, None, None, int(now - backend.created_at))
-        yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, 0, 0, 0, 0)
+        prepared = backend.prepared
+        statements = (prepared.hits, prepared.misses, prepared.evictions, len(prepared.names))
+        yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, *statements)

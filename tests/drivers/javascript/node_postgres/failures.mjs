@@ -4,15 +4,14 @@ import pg from "pg";
 
 import { fault, faultOf, fields, happens, until } from "../program.mjs";
 
-const RUNNING =
-  "SELECT count(*)::int4 FROM pg_stat_activity WHERE state = 'active' AND query LIKE $1 AND pid <> pg_backend_pid()";
+const SLEEPING = "SELECT count(*)::int4 FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
 
 async function cancelled(client, observer, query) {
   const end = new Promise((resolve) => {
     query.callback = (error) => resolve(error ? fault(error) : null);
   });
   client.query(query);
-  await until(async () => (await observer.query(RUNNING, [`%${query.text}%`])).rows[0].count === 1);
+  await until(async () => (await observer.query(SLEEPING)).rows[0].count === 1);
   new pg.Client().cancel(client, query);
   return end;
 }
@@ -49,11 +48,11 @@ export async function statement_timeout(open) {
   const outcome = {};
   await client.query("BEGIN");
   await client.query("SET LOCAL statement_timeout = '150ms'");
-  outcome.local = [await faultOf(client.query("SELECT slow($1)", [30])), await faultOf(client.query("SELECT 1"))];
+  outcome.local = [await faultOf(client.query("SELECT slow($1)", [10])), await faultOf(client.query("SELECT 1"))];
   await client.query("ROLLBACK");
   outcome.afterwards = [await limit(client), (await client.query("SELECT slow(0)")).rows];
-  outcome.startup = [await faultOf(hasty.query("SELECT slow(30)")), await limit(hasty)];
-  outcome.options = [await faultOf(slower.query("SELECT slow(30)")), await limit(slower)];
+  outcome.startup = [await faultOf(hasty.query("SELECT slow(10)")), await limit(hasty)];
+  outcome.options = [await faultOf(slower.query("SELECT slow(10)")), await limit(slower)];
   outcome.others = [await limit(client), (await client.query("SELECT slow(0.4)")).rows];
   return outcome;
 }

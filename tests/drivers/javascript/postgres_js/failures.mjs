@@ -2,11 +2,10 @@
 
 import { faultOf, fields, settled, until } from "../program.mjs";
 
-async function cancelled(query, observer, pattern) {
+async function cancelled(query, observer) {
   const end = faultOf(query);
-  const running = () => observer`
-    SELECT 1 FROM pg_stat_activity WHERE state = 'active' AND query LIKE ${pattern} AND pid <> pg_backend_pid()`;
-  await until(async () => (await running()).length === 1);
+  const sleeping = () => observer`SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'`;
+  await until(async () => (await sleeping()).length === 1);
   await query.cancel();
   return end;
 }
@@ -14,13 +13,13 @@ async function cancelled(query, observer, pattern) {
 export async function cancel(open) {
   const [sql, observer] = [await open(), await open()];
   const outcome = {};
-  outcome.simple = await cancelled(sql`SELECT slow(31)`.simple(), observer, "SELECT slow(31)%");
+  outcome.simple = await cancelled(sql`SELECT slow(31)`.simple(), observer);
   outcome.goesOn = await sql`SELECT 1 AS one`;
-  outcome.prepared = await cancelled(sql`SELECT slow(32 + ${0}::int4)`, observer, "SELECT slow(32%");
+  outcome.prepared = await cancelled(sql`SELECT slow(32 + ${0}::int4)`, observer);
   outcome.again = await sql`SELECT slow(32 + ${-32}::int4)`;
   await sql
     .begin(async (inner) => {
-      outcome.inTransaction = await cancelled(inner`SELECT slow(33)`, observer, "SELECT slow(33)%");
+      outcome.inTransaction = await cancelled(inner`SELECT slow(33)`, observer);
       outcome.aborted = await faultOf(inner`SELECT 1`);
     })
     .catch(() => {});
@@ -35,11 +34,11 @@ export async function statement_timeout(open) {
   outcome.local = await faultOf(
     sql.begin(async (inner) => {
       await inner`SET LOCAL statement_timeout = '150ms'`;
-      await inner`SELECT slow(${30})`;
+      await inner`SELECT slow(${10})`;
     }),
   );
   outcome.afterwards = [await limit(sql), await sql`SELECT slow(0)`];
-  outcome.startup = [await faultOf(hasty`SELECT slow(30)`), await limit(hasty)];
+  outcome.startup = [await faultOf(hasty`SELECT slow(10)`), await limit(hasty)];
   outcome.others = [await limit(sql), await sql`SELECT slow(0.4)`];
   return outcome;
 }

@@ -15,11 +15,6 @@ impl Failure {
     pub fn local(error: impl Error) -> Self {
         Self(json!({"error": error.to_string()}))
     }
-
-    /// The SQLSTATE; empty if the driver has failed by itself.
-    pub fn sqlstate(&self) -> &str {
-        self.0["sqlstate"].as_str().unwrap_or_default()
-    }
 }
 
 fn fields<const N: usize>(fields: [(&str, Option<String>); N]) -> Failure {
@@ -70,7 +65,7 @@ impl From<&PgDatabaseError> for Failure {
         };
         fields([
             ("sqlstate", owned(Some(error.code()))),
-            ("severity", Some(format!("{:?}", error.severity()))),
+            ("severity", Some(format!("{:?}", error.severity()).to_uppercase())),
             ("message", owned(Some(error.message()))),
             ("detail", owned(error.detail())),
             ("hint", owned(error.hint())),

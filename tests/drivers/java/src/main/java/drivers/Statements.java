@@ -79,7 +79,6 @@ final class Statements {
                     "select 'x'::int4",
                     "select no_such_function(1)",
                     "do $$ begin raise exception using message = 'own', detail = 'd', hint = 'h', errcode = 'P1234'; end $$",
-                    "select $1",
                     "savepoint outside",
                     "set no_such_setting = 1")) {
                 outcome.put(sql, attempt(() -> {
