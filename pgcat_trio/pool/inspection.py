@@ -91,7 +91,7 @@ class Inspection:
         present = Effect.NONE
         channels: set[str] = set()
         settings: dict[str, str | None] = {}
-        for kind, name, value in rows:
+        for kind, name, value in (row for row in rows if len(row) == 3):  # others are of set_config()
             if kind == "SETTINGS" and name:
                 settings[name] = value
             elif kind:

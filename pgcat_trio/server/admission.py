@@ -46,7 +46,7 @@ class Admission:
                     await self._with_the_client(partial(self._dedicate, session, wanted))
                 else:
                     # Nearly always there is nothing to wait for: not worth a nursery.
-                    session.settings = await settle(cluster, wanted)
+                    session.begin_with(await settle(cluster, wanted))
                 return session
             except ClusterRetired:
                 continue  # a reload came in between

@@ -41,4 +41,5 @@ async def settle_on(backend: Backend, session: Session, wanted: Mapping[str, str
         await exchange(backend, sql)
     spelled = backend.settings.only(backend.reported).values  # what the server reports, it reports in its own spelling
     settled = intern({name: spelled.get(name, value) for name, value in asked.items()})
-    backend.settings = session.settings = session.startup = settled
+    backend.settings = settled
+    session.begin_with(settled)

@@ -25,11 +25,12 @@ from ..pool.settings import USUAL, intern, settings_sql
 from ..routing.changes import SettingChanges, setting_changes
 from ..routing.effects import PINNING, Effect
 from ..wire import codes, encode
+from ..wire.statements import messages_in
 from .names import FOREIGN
 from .statements import Translator
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
     from ..errors import ProxyError
     from ..pool.backend import Backend
@@ -118,21 +119,27 @@ class Leftovers:
         if self.question is not None:
             self.later |= effects & ~Effect.UNDOING
 
-    def add_changes(self, changes: SettingChanges) -> None:
-        """Note which settings a statement may change."""
+    def add_changes(self, changes: SettingChanges, *, executes: bool) -> None:
+        """Note which settings a statement may change that is sent, or at least prepared."""
         self.changes |= changes
-        self.due |= changes
+        if executes:
+            self.due |= changes
 
 
 class Keeper(Translator):
     """A lease that is given up only when nothing of the client's is on the backend that it wants to find again."""
 
-    __slots__ = ("startup",)
+    __slots__ = ("_resets", "startup")
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
         super().__init__(gateway, cluster, user, database, settings)
         self.startup = settings
         """What RESET goes back to."""
+        self._resets: dict[bytes, SettingChanges] = {}  # in session mode: by the name of a prepared statement
+
+    def begin_with(self, settings: Settings) -> None:
+        """These are the settings that the client has asked for when it connected."""
+        self.settings = self.startup = settings
 
     @property
     def pinned(self) -> Effect:
@@ -166,17 +173,34 @@ class Keeper(Translator):
             leftovers = self.leftovers = Leftovers()
         leftovers.add(effects)
         if Effect.SETTINGS in effects:
+            downstream = self.downstream
+            executes = downstream.executes or codes.QUERY in downstream.markers
             for text in self._texts(batch):
-                leftovers.add_changes(setting_changes(text))
+                leftovers.add_changes(setting_changes(text), executes=executes)
 
     def note_resets(self, backend: Backend, batch: bytes) -> None:
         """In session mode, where nothing else needs to be known, a batch may reset settings."""
-        for text in self._texts(batch):
-            if _may_reset(text) is not None and (changes := setting_changes(text)).goes_back:
+        if self._resets or any(_may_reset(text) for text in self.downstream.texts):
+            for changes in self._resets_in(batch):
                 backend.upstream.failed = False
                 if self.leftovers is None:
                     self.leftovers = Leftovers()
-                self.leftovers.add_changes(changes)
+                self.leftovers.add_changes(changes, executes=True)
+
+    def _resets_in(self, batch: bytes) -> Iterator[SettingChanges]:
+        """What a batch resets; who binds a statement is taken to execute it."""
+        for kind, start, stop in messages_in(batch):
+            if kind == codes.QUERY:
+                self._resets.pop(b"", None)
+                yield setting_changes(batch[start + 5 : stop - 1])
+            elif kind == codes.PARSE:
+                name, text, *_ = (batch[start + 5 : stop] + b"\0").split(b"\0", 2)
+                changes = setting_changes(text)
+                self._resets.pop(name, None)
+                if changes.goes_back and len(self._resets) < _MAX_SETTINGS:
+                    self._resets[name] = changes
+            elif kind == codes.BIND and (at := batch.find(0, start + 5, stop) + 1):
+                yield self._resets.get(batch[at : batch.find(0, at)], NO_CHANGES)
 
     def denial(self, batch: bytes, effects: Effect) -> ProxyError | None:
         """Why a batch must be refused, where sessions may not be pinned."""

@@ -361,20 +361,20 @@ class Relay(Listener):
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
         words = upstream.last_words
-        error = answers.lost(backend, reason)
+        # In the middle of a message an error would be taken for a part of it.
         intact = upstream.between_messages and self._whole
+        ends = self.mode is PoolMode.SESSION or self.keeps or not intact
+        error = answers.lost(backend, reason, ends=ends)
         if self._aside:
             aside, self._aside = self._aside, b""
             self._say(aside)
-        keeps = self.keeps
         if self.leftovers is not None and self.leftovers.withheld:
             self._say(self.leftovers.withheld)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
         self.release()
-        if self.mode is PoolMode.SESSION or keeps or not intact:
-            # In the middle of a message an error would be taken for a part of it.
+        if ends:
             told = words is None and answers.told(upstream)
             self.finish(error if upstream.between_messages and not told else reason)
             return
