@@ -47,12 +47,23 @@ class Names:
     simple Query (PostgreSQL manual, "Extended Query").
     """
 
-    __slots__ = ("_changes", "_unchanged", "by_name", "statements", "text_bytes", "unnamed", "unnamed_there")
+    __slots__ = (
+        "_changes",
+        "_unchanged",
+        "by_name",
+        "doubtful",
+        "statements",
+        "text_bytes",
+        "unnamed",
+        "unnamed_there",
+    )
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
+        self.doubtful = False
+        """A statement that takes names away has been bound, and not been executed yet."""
         self.unnamed: bytes | None = None
         """The Parse of its unnamed statement after the name, up to `LARGE_BYTES`; None if it has none."""
         self.unnamed_there = FOREIGN
