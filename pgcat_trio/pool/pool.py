@@ -16,12 +16,14 @@ import structlog
 import trio
 
 from ..config.model import Role
-from ..errors import ProxyError, ServerError, ServerUnavailable
+from ..errors import ProxyError, ServerError, ServerUnavailable, ShuttingDown
 from ..observe.repeats import Repeats
 from ..wire import encode
 from .backend import Backend
 from .connect import open_connection
 from .exchange import clean, exchange, send_cancel
+from .listening import Switchboard
+from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
     from ..config.model import General, User
@@ -58,6 +60,10 @@ class Owner(Protocol):
         """A new backend said these things about its server."""
         ...
 
+    def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
+        """A backend reported changed parameters."""
+        ...
+
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended, or a place became free."""
         ...
@@ -78,6 +84,7 @@ class Pool:
         poller: Poller | None,
         *,
         reset: bool = True,
+        tracking: Tracking = USUAL,
     ) -> None:
         self.owner = owner
         self.server = server
@@ -85,6 +92,7 @@ class Pool:
         self.target = target
         self.user = user
         self.options = options
+        self.tracking = tracking
         self.backends: set[Backend] = set()
         """All open backends, leased and idle."""
         self.idle: deque[Backend] = deque()
@@ -92,6 +100,7 @@ class Pool:
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.retired = False
+        self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
         self._nursery = nursery
         self._poller = poller
         self._reset = reset
@@ -246,6 +255,7 @@ class Pool:
     def retire(self) -> None:
         """Close the idle backends now and the others when they come back."""
         self.retired = True
+        self.switchboard.end(ShuttingDown("the pool has been replaced or closed"))
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:
@@ -314,9 +324,12 @@ class Pool:
         """What the server said right after its login."""
         try:
             backend.upstream.feed(rest)
-        except ProxyError:
+        except ProxyError as problem:
             backend.transport.close()
-            raise
+            address = backend.pool.target.address
+            raise ServerUnavailable(
+                f"server {address} does not keep to PostgreSQL's protocol: {problem.message}"
+            ) from None
         backend.take_changed_parameters()
 
     def _open_failed(self, error: ProxyError) -> None:

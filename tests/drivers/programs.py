@@ -64,12 +64,136 @@ class Program:
         return (*(name for name in SCENARIOS if name not in self.without), *self.also)
 
 
-PYTHON: Final = (Program(name="psycopg", directory="python", run=("python", "psycopg_sync.py"), also=("held_cursor",)),)
+def all_but(*names: str, reason: str) -> dict[str, str]:
+    """What a program is without that has only these scenarios."""
+    return {name: reason for name in SCENARIOS if name not in names}
+
+
+NO_PIPELINE: Final = {"pipeline": "the driver waits for each answer"}
+PG8000_LACKS: Final = {
+    **NO_PIPELINE,
+    "types_binary": "the driver knows text only",
+    "cancel": "the driver cannot cancel",
+    "batch": "executemany belongs to the DB-API",
+}
+AS_ITS_DRIVER: Final = "as with the driver under it"
+
+PYTHON: Final = (
+    Program(name="psycopg", directory="python", run=("python", "psycopg_sync.py"), also=("held_cursor",)),
+    Program(
+        name="psycopg-binary-prepared",
+        directory="python",
+        run=("python", "psycopg_sync.py", "--binary", "--threshold-0"),
+        also=("held_cursor",),
+    ),
+    Program(
+        name="psycopg-client",
+        directory="python",
+        run=("python", "psycopg_sync.py", "--client"),
+        without={"types_binary": "simple queries answer in text"},
+        also=("held_cursor",),
+    ),
+    Program(
+        name="psycopg-async",
+        directory="python",
+        run=("python", "psycopg_async.py"),
+        without=all_but(
+            *("prepared_many_clients", "prepared_reuse_after_error", "pipeline", "batch", "cursor", "copy_in"),
+            *("cancel", "listen_notify"),
+            reason="as with psycopg",
+        ),
+    ),
+    Program(
+        name="asyncpg",
+        directory="python",
+        run=("python", "asyncpg_program.py"),
+        without={"types_text": "the driver knows binary only", **NO_PIPELINE},
+        also=("custom_types",),
+    ),
+    Program(
+        name="asyncpg-no-cache",
+        directory="python",
+        run=("python", "asyncpg_program.py", "--no-cache"),
+        without={"types_text": "the driver knows binary only", **NO_PIPELINE},
+        also=("custom_types",),
+    ),
+    Program(name="pg8000", directory="python", run=("python", "pg8000_native.py"), without=PG8000_LACKS),
+    Program(
+        name="pg8000-dbapi",
+        directory="python",
+        run=("python", "pg8000_dbapi.py"),
+        without=all_but("types_text", "batch", "transactions", "errors_in_transaction", reason="as with pg8000"),
+    ),
+    *(
+        Program(
+            name=f"sqlalchemy-{driver}",
+            directory="python",
+            run=("python", "sqlalchemy_sync.py", f"--{driver}"),
+            without=all_but(
+                *("types_text", "large_values", "prepared_many_clients", "batch", "cursor", "transactions", "errors"),
+                *("session_settings", "server_info"),
+                reason=AS_ITS_DRIVER,
+            ),
+        )
+        for driver in ("psycopg", "pg8000")
+    ),
+    Program(
+        name="sqlalchemy-asyncpg",
+        directory="python",
+        run=("python", "sqlalchemy_async.py"),
+        without=all_but(
+            *("types_binary", "prepared_many_clients", "many_statements", "schema_change", "batch", "cursor"),
+            *("cancel", "errors_in_transaction"),
+            reason=AS_ITS_DRIVER,
+        ),
+    ),
+)
 """Programs whose drivers are among the development dependencies: a part of the ordinary tests."""
 
-JAVASCRIPT: Final[tuple[Program, ...]] = ()
+JAVASCRIPT: Final = (
+    Program(
+        name="node_postgres",
+        tools=("node", "npm"),
+        directory="javascript",
+        install=("npm", "ci"),
+        run=("node", "node_postgres.mjs"),
+        without={"batch": "it sends one set of parameters a query; several queries without waiting are `pipeline`"},
+    ),
+    Program(
+        name="postgres_js",
+        tools=("node", "npm"),
+        directory="javascript",
+        install=("npm", "ci"),
+        run=("node", "postgres_js.mjs"),
+        without={"types_binary": "it knows no values in binary"},
+    ),
+)
 
-GO: Final[tuple[Program, ...]] = ()
+GO: Final = (
+    Program(
+        name="pgx",
+        tools=("go",),
+        directory="go",
+        install=("go", "mod", "download"),
+        build=("go", "build", "-o", "$BUILD_DIR/pgx", "./pgx"),
+        run=("$BUILD_DIR/pgx",),
+        also=("described_first",),
+    ),
+    Program(
+        name="pq",
+        tools=("go",),
+        directory="go",
+        install=("go", "mod", "download"),
+        build=("go", "build", "-o", "$BUILD_DIR/pq", "./pq"),
+        run=("$BUILD_DIR/pq",),
+        without={
+            "pipeline": "it waits for the answer to each request",
+            "batch": "it has none",
+            "copy_out": "it knows COPY FROM only",
+            "server_info": "it keeps to itself what servers say of themselves",
+        },
+    ),
+)
 
 JAVA: Final = tuple(
     Program(
