@@ -43,19 +43,8 @@ OTHER: Final = Script("another client", (parse(ONE, "a") + SYNC, use("a") + SYNC
 
 NOT_FOUND = "a DEALLOCATE is found only where it is all of a Query, or of a Parse without a name"
 OPEN: Final = {
-    "deallocate with a comment": NOT_FOUND,
-    "deallocate all with a comment": NOT_FOUND,
     "deallocate among others": NOT_FOUND,
-    "deallocate by name": NOT_FOUND,
     "deallocate all before an error": "a DEALLOCATE ALL is taken back if the rest of its Query fails",
-    "deallocate all after an error": "what is sent with a Query that ends in DEALLOCATE ALL takes that for done",
-    "deallocate, only parsed": "a DEALLOCATE that is parsed counts as executed",
-    "what is allowed in a failed transaction": "a second name for ROLLBACK's text is refused in a failed transaction",
-    "too few values": "the server's error names the statement that clients share",
-    "refused in a failed transaction": "in a failed transaction a Bind may be refused as the Parse before it",
-    "evictions skipped after an error": "what a server was to close, and has not, is taken to be there for good",
-    "deallocate, skipped": "a DEALLOCATE that is sent after the error that it is skipped for counts as done",
-    "reset": "RESET returns to the backend's values, not to those that the client began with",
 }
 """Dialogues in which a client can tell, and why."""
 
