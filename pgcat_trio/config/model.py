@@ -190,7 +190,7 @@ class Pool:
     pinning: Pinning = setting(Pinning.ALLOW)
     track_parameters: tuple[str, ...] = setting((), parse=parse.parameter_names)
     log_client_parameter_status_changes: bool = setting(False)
-    prepared_statements_cache_size: int = count(0)  # 0: off
+    prepared_statements_cache_size: int = count(500)  # 0: off
 
     default_shard: int | DefaultShard = setting(0, parse=parse.default_shard)
     sharding_function: ShardingFunction = setting(ShardingFunction.PG_BIGINT_HASH)

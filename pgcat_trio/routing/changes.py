@@ -1,7 +1,7 @@
 """Which run-time settings a text changes, by name: what `effects.Effect.SETTINGS` does not say.
 
 A name is all that is needed: whether the change was made, and to which value, only the server knows, and it is asked
-(`session.leftovers`). Names are in lower case. PostgreSQL manual, "SET", "RESET", "DISCARD", and set_config() in
+(`session.keeping`). Names are in lower case. PostgreSQL manual, "SET", "RESET", "DISCARD", and set_config() in
 "System Administration Functions".
 """
 

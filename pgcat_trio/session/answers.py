@@ -29,12 +29,15 @@ def refusal(error: ProxyError, markers: bytes, unsynced: bool, status: int = cod
     return (response + encode.ready_for_query(status)) * requests + (response if unsynced else b"")
 
 
-def lost(backend: Backend, reason: str) -> ProxyError:
-    """What has become of a server that a client was using: in its own words, where it had some."""
+def lost(backend: Backend, reason: str, *, ends: bool) -> ProxyError:
+    """What has become of a server that a client was using: in its own words, where it had some.
+
+    With ``ends`` the client's connection ends, too: there is nothing to add to them.
+    """
     upstream = backend.upstream
     hint = "The transaction may or may not have been committed; check before repeating it."
     if upstream.last_words is not None:
-        return ServerError(upstream.last_words, hint=None if upstream.quiet else hint)
+        return ServerError(upstream.last_words, hint=None if ends or upstream.quiet else hint)
     return BackendLost(f"lost the connection to server {backend.pool.server.address}: {reason}", hint=hint)
 
 

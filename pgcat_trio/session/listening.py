@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 from ..config.model import Pinning
 from ..errors import SubscriptionLost
 from ..routing.effects import Effect
-from .leftovers import Keeper, Leftovers
+from .keeping import Keeper
+from .leftovers import Leftovers
 
 if TYPE_CHECKING:
     from ..errors import ProxyError

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.session")
 
+_EMPTY_QUERY: Final = encode.query("")
 _FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
 
 CLIENT_LEFT: Final = "client closed the connection"
@@ -232,19 +233,25 @@ class Relay(Listener):
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
+        downstream = self.downstream
+        own_query = b""
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
             batch = self._translate(self.names, backend, batch, route.effects)
+        elif downstream.named or not downstream.texts:
+            own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
-                backend.upstream.expected.sent_own_query()
-                backend.settings = self.settings
-                batch = encode.query(sql) + batch
+                own_query = encode.query(sql)
+            backend.settings = self.settings
+        if own_query:
+            backend.upstream.expected.sent_own_query()
+            batch = own_query + batch
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
             self.egress_parking.wake()
-        self._send(backend, batch, self.downstream.markers, self.downstream.unsynced)
+        self._send(backend, batch, downstream.markers, downstream.unsynced)
 
     def _send(self, backend: Backend, batch: bytes, markers: bytes, unsynced: bool) -> None:
         backend.upstream.expected.sent(markers, unsynced)
@@ -361,20 +368,20 @@ class Relay(Listener):
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
         words = upstream.last_words
-        error = answers.lost(backend, reason)
+        # In the middle of a message an error would be taken for a part of it.
         intact = upstream.between_messages and self._whole
+        ends = self.mode is PoolMode.SESSION or self.keeps or not intact
+        error = answers.lost(backend, reason, ends=ends)
         if self._aside:
             aside, self._aside = self._aside, b""
             self._say(aside)
-        keeps = self.keeps
         if self.leftovers is not None and self.leftovers.withheld:
             self._say(self.leftovers.withheld)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
         self.release()
-        if self.mode is PoolMode.SESSION or keeps or not intact:
-            # In the middle of a message an error would be taken for a part of it.
+        if ends:
             told = words is None and answers.told(upstream)
             self.finish(error if upstream.between_messages and not told else reason)
             return

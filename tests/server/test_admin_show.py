@@ -34,7 +34,7 @@ COLUMNS = {
         INT4: "pool_size min_pool_size reserve_pool max_connections current_connections paused disabled",
     },
     "CLIENTS": {
-        TEXT: "client_id database user application_name state",
+        TEXT: "client_id database user application_name state pinned",
         NUMERIC: "transaction_count query_count error_count age_seconds maxwait maxwait_us",
     },
     "SERVERS": {
@@ -49,6 +49,9 @@ COLUMNS = {
 ORDER = {
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections "
     "current_connections paused disabled",
+    # What PgCat has not stands last.
+    "CLIENTS": "client_id database user application_name state transaction_count query_count error_count age_seconds "
+    "maxwait maxwait_us pinned",
 }
 
 

@@ -120,7 +120,8 @@ async def test_notices_arrive_at_once(autojump_clock: MockClock, by: By) -> None
 @pytest.mark.trio
 @both_ways
 async def test_prepared_statements_are_gone_with_the_session(autojump_clock: MockClock, by: By) -> None:
-    async with open_world(by=by) as world:
+    config = config_of(pool="prepared_statements_cache_size = 0")
+    async with open_world(config, by=by) as world:
         client, other = await world.connect(), await world.connect()
         await client.send(parse("SELECT 1", "mine") + bind("mine") + execute() + encode.SYNC)
         await client.reply()

@@ -27,7 +27,7 @@ from support.scripts import (
 from support.wire import Dialogue, Wire, asked_for, messages_of
 
 from pgcat_trio.wire import encode
-from pgcat_trio.wire.statements import is_named
+from pgcat_trio.wire.statements import name_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ def script_of(name: str) -> Script:
 
 def names_statements(script: Script) -> bool:
     """True if the script has anything to do with named statements."""
-    return any(is_named(message, 0, len(message)) if message[0] in b"BDC" else message[0] == ord("P") and message[5]
+    return any(name_at(message, 0, len(message)) if message[0] in b"BDC" else message[0] == ord("P") and message[5]
                for request in script.requests[:-1] for message in messages_of(request))  # fmt: skip
 
 

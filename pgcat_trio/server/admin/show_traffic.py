@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ...config.model import PoolMode
+from ...session.leftovers import reasons
 from . import census
 from .answers import NUMERIC, TEXT, columns
 
@@ -28,6 +29,7 @@ POOLS: Final = (
 CLIENTS: Final = (
     *columns(TEXT, "client_id database user application_name state"),
     *columns(NUMERIC, "transaction_count query_count error_count age_seconds maxwait maxwait_us"),
+    *columns(TEXT, "pinned"),
 )
 
 SERVERS: Final = (
@@ -64,7 +66,10 @@ def pools(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
 
 
 def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
-    """One row a client, those with a walsender and administrators last. ``client_id`` is its address."""
+    """One row a client, those with a walsender and administrators last.
+
+    ``client_id`` is its address; ``pinned``, which PgCat does not have, says what keeps its backend.
+    """
     now = trio.current_time()
     peers = {connection.session: connection.peer for connection in supervisor.connections}
     for session in census.sessions(supervisor):
@@ -81,15 +86,16 @@ def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
             int(now - session.started_at),
             None,
             None,
+            reasons(session.pinned) or None,
         )
     for peer, replication, backend in census.replications(supervisor):
         name = backend.parameters.get("application_name", "")
         who = (peer, replication.database, replication.user, name)
-        yield (*who, "replication", None, None, None, int(now - replication.started_at), None, None)
+        yield (*who, "replication", None, None, None, int(now - replication.started_at), None, None, None)
     consoles = [connection.console for connection in supervisor.connections if connection.console is not None]
     for console in sorted(consoles, key=lambda console: console.started_at):
         who = (console.peer, console.database, console.user, console.application_name)
-        yield (*who, "idle", 0, None, None, int(now - console.started_at), 0, 0)
+        yield (*who, "idle", 0, None, None, int(now - console.started_at), 0, 0, None)
 
 
 def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:

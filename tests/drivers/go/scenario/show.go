@@ -68,8 +68,12 @@ func ShowAll(values []any) []any {
 	return shown
 }
 
-// Fields are those of an error that say something.
+// Fields are those of an error that say something. Which of its messages a failed transaction refuses, Parse or Bind,
+// depends on what is prepared already, and is no matter.
 func Fields(all map[string]any) map[string]any {
+	if fmt.Sprint(all["sqlstate"]) == "25P02" {
+		delete(all, "routine")
+	}
 	maps.DeleteFunc(all, func(_ string, value any) bool { return reflect.ValueOf(value).IsZero() })
 	return all
 }

@@ -59,7 +59,9 @@ pub async fn copy_in() -> Outcome {
 /// Without an error: after one sqlx takes the ReadyForQuery for a reply to the next request.
 pub async fn copy_out() -> Outcome {
     let mut database = Database::connect(&[]).await?;
-    let mut found = vec![json!(String::from_utf8_lossy(&read(&mut database, "copy item to stdout").await?))];
+    let mut found = vec![json!(String::from_utf8_lossy(
+        &read(&mut database, "copy (select * from item order by id) to stdout").await?
+    ))];
     let many = "copy (select n, repeat('é', 100) from generate_series(1, 20000) n) to stdout (format binary)";
     found.push(json!(read(&mut database, many).await?.len()));
     found.push(database.value("select 1").await?);

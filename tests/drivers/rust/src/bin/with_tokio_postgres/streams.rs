@@ -82,7 +82,7 @@ async fn binary_in(database: &Database) -> Outcome {
 
 pub async fn copy_out() -> Outcome {
     let mut database = Database::connect(&[]).await?;
-    let mut found = vec![json!(read(&database, "copy item to stdout").await?)];
+    let mut found = vec![json!(read(&database, "copy (select * from item order by id) to stdout").await?)];
     let many = read(&database, "copy (select n, repeat('é', 100) from generate_series(1, 20000) n) to stdout").await?;
     found.push(json!(many.len()));
     let stream =

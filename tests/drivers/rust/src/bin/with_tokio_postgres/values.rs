@@ -12,12 +12,12 @@ use crate::session::{Database, plain};
 pub async fn text() -> Outcome {
     let database = Database::connect(&[]).await?;
     let sql = "select 1::int2, (-2147483648)::int4, 9223372036854775807::int8, 1.5::float4, 0.1::float8, 'NaN'::numeric,
-        12345678901234567890.0001::numeric, 'grüße, 世界 \"'::text, ''::text, '\\x00ff'::bytea, true, '0001-01-01'::date,
-        '23:59:59.123456'::time, '2026-07-01 12:00+02'::timestamptz, '-infinity'::timestamp, '1 day 2.5 s'::interval,
-        '00112233-4455-6677-8899-aabbccddeeff'::uuid, '{\"a\":  1}'::json, '{\"b\":  1}'::jsonb, '{1,NULL,-3}'::int4[],
-        array['a,b', '\"', null, 'NULL'], null::int4, row(1, 'a'), '[1,5)'::int4range
-        union all select 0, 0, 0, 'inf', '-0', 0, 0, e'\\t\\n\\\\', null, '', false, 'infinity', '00:00', 'epoch', 'epoch',
-        '1 year', '00000000-0000-0000-0000-000000000000', 'null', '[]', '{}', '{}', 7, row(null, ''), 'empty'";
+        12345678901234567890.0001::numeric, 'grüße, 世界 \"'::text, ''::text, '\\x00ff'::bytea, true,
+        '0001-01-01'::date, '23:59:59.123456'::time, '2026-07-01 12:00+02'::timestamptz, '-infinity'::timestamp,
+        '1 day 2.5 s'::interval, '00112233-4455-6677-8899-aabbccddeeff'::uuid, '{\"a\":  1}'::json, '{\"b\":  1}'::jsonb,
+        '{1,NULL,-3}'::int4[], array['a,b', '\"', null, 'NULL'], null::int4, row(1, 'a'), '[1,5)'::int4range
+        union all select 0, 0, 0, 'inf', '-0', 0, 0, e'\\t\\n\\\\', null, '', false, 'infinity', '00:00', 'epoch',
+        'epoch', '1 year', '00000000-0000-0000-0000-000000000000', 'null', '[]', '{}', '{}', 7, row(null, ''), 'empty'";
     let mut found = simple(&database, sql).await?;
     found.extend(simple(&database, "select * from item order by id limit 3").await?);
     database.close().await;

@@ -69,7 +69,8 @@ final class Batches {
         List<Object> outcome = new ArrayList<>();
         for (boolean autoCommit : new boolean[] {true, false}) {
             connection.setAutoCommit(autoCommit);
-            try (PreparedStatement statement = connection.prepareStatement("update item set price = 100 / ? where id = ?")) {
+            String sql = "update item set price = 100 / ? where id = ?";
+            try (PreparedStatement statement = connection.prepareStatement(sql)) {
                 for (int divisor : new int[] {1, 2, 4, 0, 5}) {
                     Database.bind(statement, divisor, 1 + divisor);
                     statement.addBatch();

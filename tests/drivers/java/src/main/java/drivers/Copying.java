@@ -86,9 +86,9 @@ final class Copying {
     static Object inError() throws Exception {
         List<Object> outcome = new ArrayList<>();
         try (Connection connection = connect()) {
-            outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", new StringReader("1\ta\n"))));
-            outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", new StringReader("no number\ta\tb\n"))));
-            outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", refusedEarly())));
+            outcome.add(attempt(() -> copyIn(connection, "copied", "1\ta\n")));
+            outcome.add(attempt(() -> copyIn(connection, "copied", "no number\ta\tb\n")));
+            outcome.add(attempt(() -> copyIn(connection, "copied", "wrong\n" + "1\tname\t\\N\n".repeat(100_000))));
             outcome.add(value(connection, "select count(*) from copied"));
             CopyIn aborted = copies(connection).copyIn("copy copied from stdin");
             byte[] rows = ROWS.getBytes(StandardCharsets.UTF_8);
@@ -98,10 +98,10 @@ final class Copying {
                 return "cancelled";
             }));
             outcome.add(attempt(() -> brokenSource(connection)));
-            outcome.add(attempt(() -> copies(connection).copyIn("copy no_such_table from stdin", new StringReader(""))));
+            outcome.add(attempt(() -> copyIn(connection, "no_such_table", "")));
             outcome.add(attempt(() -> copies(connection).copyIn("select 1", new StringReader(""))));
             connection.setAutoCommit(false);
-            outcome.add(attempt(() -> copies(connection).copyIn("copy copied from stdin", new StringReader("x\ty\tz\n"))));
+            outcome.add(attempt(() -> copyIn(connection, "copied", "x\ty\tz\n")));
             outcome.add(attempt(() -> value(connection, "select 1")));
             connection.rollback();
             outcome.add(query(connection, SUMMARY));
@@ -110,9 +110,8 @@ final class Copying {
         return outcome;
     }
 
-    /** The first row is wrong, and a megabyte comes after it. */
-    private static Reader refusedEarly() {
-        return new StringReader("wrong\n" + "1\tname\t\\N\n".repeat(100_000));
+    private static long copyIn(Connection connection, String table, String rows) throws SQLException, IOException {
+        return copies(connection).copyIn("copy " + table + " from stdin", new StringReader(rows));
     }
 
     /** The client's own source of rows breaks in the middle. */

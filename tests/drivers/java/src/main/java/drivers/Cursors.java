@@ -84,7 +84,8 @@ final class Cursors {
 
     /** The error comes with the third part. */
     private static Object failing(Connection connection) throws Exception {
-        try (PreparedStatement statement = connection.prepareStatement("select 10 / (? - n) from generate_series(1, 20) n")) {
+        String sql = "select 10 / (? - n) from generate_series(1, 20) n";
+        try (PreparedStatement statement = connection.prepareStatement(sql)) {
             statement.setFetchSize(3);
             return query(statement, 8);
         }
@@ -103,7 +104,8 @@ final class Cursors {
 
     private static Object ofFunction(Connection connection) throws Exception {
         execute(connection, "create function items() returns refcursor language plpgsql as $$ "
-                + "declare found refcursor; begin open found for select id from item order by id; return found; end $$");
+                + "declare found refcursor; "
+                + "begin open found for select id from item order by id; return found; end $$");
         try (CallableStatement call = connection.prepareCall("{? = call items()}")) {
             call.registerOutParameter(1, Types.REF_CURSOR);
             call.execute();

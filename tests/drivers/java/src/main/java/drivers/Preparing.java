@@ -8,6 +8,7 @@ import static drivers.Database.value;
 
 import java.sql.Connection;
 import java.sql.PreparedStatement;
+import java.sql.ResultSetMetaData;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -55,8 +56,9 @@ final class Preparing {
             List<Object> types = new ArrayList<>();
             types.add(statement.getParameterMetaData().getParameterTypeName(1));
             types.add(statement.getParameterMetaData().getParameterTypeName(2));
-            for (int i = 1; i <= 3; i++) {
-                types.add(statement.getMetaData().getColumnLabel(i) + " " + statement.getMetaData().getColumnTypeName(i));
+            ResultSetMetaData columns = statement.getMetaData();
+            for (int i = 1; i <= columns.getColumnCount(); i++) {
+                types.add(columns.getColumnLabel(i) + " " + columns.getColumnTypeName(i));
             }
             return types;
         }
@@ -152,8 +154,9 @@ final class Preparing {
     static Object unprepared() throws Exception {
         List<Object> outcome = new ArrayList<>();
         try (Connection connection = connect("prepareThreshold", "0", "preparedStatementCacheQueries", "0")) {
+            String sql = "select id, ?::text, tags from item where id = ?";
             for (int i = 0; i < ROUNDS; i++) {
-                outcome.add(query(connection, "select id, ?::text, tags from item where id = ?", "run " + i, 1 + i % 10));
+                outcome.add(query(connection, sql, "run " + i, 1 + i % 10));
             }
             outcome.add(attempt(() -> query(connection, "select ?::int4 / 0", 1)));
             outcome.add(query(connection, "select ?::bytea, ?::bool", new byte[] {0, 1}, true));

@@ -78,7 +78,8 @@ final class Settings {
                         "options", "-c statement_timeout=4321 -c IntervalStyle=sql_standard --client-min-messages=log");
                 Connection two = connect()) {
             outcome.add(inTurn(one, two));
-            outcome.add(value(one, "select make_interval(days => 1)::text || to_char('2026-07-01 10:00+00'::timestamptz, ' HH24 TZ')"));
+            outcome.add(value(one, "select make_interval(days => 1)::text"));
+            outcome.add(value(one, "select to_char('2026-07-01 10:00+00'::timestamptz, 'HH24 TZ')"));
             execute(one, "set statement_timeout = 1234", "set search_path = public", "set TimeZone = 'UTC'");
             execute(one, "set application_name = 'changed'", "set IntervalStyle = 'postgres'");
             outcome.add(inTurn(one, two));

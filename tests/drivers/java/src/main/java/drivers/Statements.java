@@ -33,7 +33,8 @@ final class Statements {
             for (String sql : List.of(
                     "select noisy('one'), noisy('zwei ü')",
                     "drop table if exists nothing_of_this_name",
-                    "do $$ begin raise warning using message = 'careful', detail = 'd', hint = 'h', errcode = '01ABC'; end $$",
+                    "do $$ begin raise warning using message = 'careful', detail = 'd', hint = 'h', errcode = '01ABC'; "
+                            + "end $$",
                     "select noisy(name) from item where id < 4 order by id",
                     "commit",
                     "select 1")) {
@@ -78,7 +79,8 @@ final class Statements {
                     "select 1 / 0",
                     "select 'x'::int4",
                     "select no_such_function(1)",
-                    "do $$ begin raise exception using message = 'own', detail = 'd', hint = 'h', errcode = 'P1234'; end $$",
+                    "do $$ begin raise exception using message = 'own', detail = 'd', hint = 'h', errcode = 'P1234'; "
+                            + "end $$",
                     "savepoint outside",
                     "set no_such_setting = 1")) {
                 outcome.put(sql, attempt(() -> {
@@ -161,7 +163,8 @@ final class Statements {
             outcome.put("keys", names(meta.getPrimaryKeys(null, "public", "item"), "COLUMN_NAME", "PK_NAME"));
             outcome.put("indexes", names(meta.getIndexInfo(null, "public", "item", true, false), "INDEX_NAME"));
             outcome.put("functions", names(meta.getFunctions(null, "public", "%"), "FUNCTION_NAME"));
-            try (Statement statement = connection.createStatement(ResultSet.TYPE_SCROLL_SENSITIVE, ResultSet.CONCUR_UPDATABLE);
+            int type = ResultSet.TYPE_SCROLL_SENSITIVE;
+            try (Statement statement = connection.createStatement(type, ResultSet.CONCUR_UPDATABLE);
                     ResultSet item = statement.executeQuery("select * from item where id = 9")) {
                 item.next();
                 item.updateInt("amount", 99);

@@ -107,11 +107,9 @@ final class Transactions {
 
     private static Object levels(Connection connection) throws Exception {
         List<Object> found = new ArrayList<>();
-        for (int level : new int[] {
-            Connection.TRANSACTION_READ_COMMITTED, Connection.TRANSACTION_REPEATABLE_READ, Connection.TRANSACTION_SERIALIZABLE
-        }) {
+        for (String level : List.of("read committed", "repeatable read", "serializable")) {
             connection.setAutoCommit(false);
-            execute(connection, "set transaction isolation level " + name(level));
+            execute(connection, "set transaction isolation level " + level);
             found.add(value(connection, "show transaction_isolation"));
             connection.commit();
             found.add(value(connection, "show transaction_isolation"));
@@ -119,14 +117,6 @@ final class Transactions {
             connection.setAutoCommit(true);
         }
         return found;
-    }
-
-    private static String name(int level) {
-        return switch (level) {
-            case Connection.TRANSACTION_REPEATABLE_READ -> "repeatable read";
-            case Connection.TRANSACTION_SERIALIZABLE -> "serializable";
-            default -> "read committed";
-        };
     }
 
     /** setReadOnly makes the BEGINs read only; setTransactionIsolation sets a default of the session. */
