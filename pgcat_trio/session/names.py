@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +25,9 @@ MAX_NAMES: Final = 10_000
 MAX_TEXT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of the texts behind them."""
 
+
+_MAX_GONE: Final = 20
+"""Names that are given up while errors that tell of them may still come; more only in long pipelines."""
 
 FOREIGN: Final = 0
 """Anything, which may be another client's."""
@@ -47,12 +52,25 @@ class Names:
     simple Query (PostgreSQL manual, "Extended Query").
     """
 
-    __slots__ = ("_changes", "_unchanged", "by_name", "statements", "text_bytes", "unnamed", "unnamed_there")
+    __slots__ = (
+        "_changes",
+        "_gone",
+        "_unchanged",
+        "by_name",
+        "doubtful",
+        "statements",
+        "text_bytes",
+        "unnamed",
+        "unnamed_there",
+    )
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
+        self._gone: deque[tuple[bytes, Statement]] = deque(maxlen=_MAX_GONE)
+        self.doubtful = False
+        """A statement that takes names away has been bound, and not been executed yet."""
         self.unnamed: bytes | None = None
         """The Parse of its unnamed statement after the name, up to `LARGE_BYTES`; None if it has none."""
         self.unnamed_there = FOREIGN
@@ -120,6 +138,7 @@ class Names:
         """Nothing is under way: all changes are certain."""
         self._unchanged = self.unnamed
         self._changes.clear()
+        self._gone.clear()
 
     def parse_failed(self, tail: bytes) -> None:
         """The Parse of the unnamed statement that was the last one before those that `define_unnamed` was told of."""
@@ -135,12 +154,14 @@ class Names:
     def clear(self) -> Callable[[], None]:
         """All names are gone."""
         before, self.by_name = self.by_name, {}
+        self._gone.extend(before.items())
         text_bytes, self.text_bytes = self.text_bytes, 0
         return partial(self._restore, before, text_bytes)
 
     def name_for(self, canonical: bytes) -> bytes | None:
-        """A name of the client's for the statement that servers know by this name."""
-        return next((name for name, statement in self.by_name.items() if statement.name == canonical), None)
+        """A name of the client's for the statement that servers know by this name, perhaps one it has just given up."""
+        names = itertools.chain(self.by_name.items(), self._gone)
+        return next((name for name, statement in names if statement.name == canonical), None)
 
     def rewind(self, batch: bytes) -> None:
         """Go back to before a batch of which the server has carried out no statement, to translate it once more.
@@ -164,6 +185,7 @@ class Names:
         statement = self.by_name.pop(name, None)
         if statement is not None:
             self.text_bytes -= len(statement.tail)
+            self._gone.append((name, statement))
         return statement
 
     def _put_back(self, name: bytes, statement: Statement | None) -> None:

@@ -92,7 +92,7 @@ def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, 
 class _Translation(Splice):
     """One batch on its way to one backend."""
 
-    __slots__ = ("_begun", "_calm", "_copying", "_doubtful", "_forgetful", "_names", "_prepared")
+    __slots__ = ("_begun", "_calm", "_copying", "_forgetful", "_names", "_prepared")
 
     def __init__(self, names: Names, batch: bytes, backend: Backend, forgetful: bool) -> None:
         super().__init__(batch, backend)
@@ -101,7 +101,6 @@ class _Translation(Splice):
         self._prepared = backend.prepared
         self._copying = expected.copy_in
         self._forgetful = forgetful
-        self._doubtful = False  # a statement that takes names away has been bound
         self._begun = expected.unsynced  # the request has messages before this one
         self._calm = expected.settled and backend.upstream.status == codes.IDLE  # no transaction can have failed
 
@@ -114,11 +113,11 @@ class _Translation(Splice):
         elif kind == codes.CLOSE:
             self._close(start, stop)
         elif kind == codes.EXECUTE:
-            if self._doubtful:
+            if self._names.doubtful:
                 # What is answered after it tells that it was done.
                 self._insert(stop, close(STAND_IN))
                 self._note(CLOSE_COMPLETE)
-                self._doubtful = False
+                self._names.doubtful = False
         elif kind == codes.QUERY:
             self._query(start, stop)
             self._end()
@@ -131,7 +130,7 @@ class _Translation(Splice):
 
     def _end(self) -> None:
         self._end_request()
-        self._calm = self._doubtful = False
+        self._calm = self._names.doubtful = False
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -163,7 +162,7 @@ class _Translation(Splice):
         """A text that may take names away, and statements from the backend, is about to be run."""
         if clears(text):
             self._note(UNANSWERED, undo=self._names.clear())
-            self._doubtful = True
+            self._names.doubtful = True
         if may_deallocate(text):
             self._prepared.forget()
 
@@ -177,7 +176,7 @@ class _Translation(Splice):
             self._insert(start, self._prepare(statement))
         self._rename(start, stop, at, end, statement.name)
         self._note(UNANSWERED, undo=self._names.undefine(doomed))
-        self._doubtful = True
+        self._names.doubtful = True
 
     def guard_unnamed(self) -> None:
         """Close what others have left, before the batch, where nothing can keep the server from doing it."""
