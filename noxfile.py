@@ -34,6 +34,14 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def drivers(session: nox.Session) -> None:
+    """The scenarios of all drivers, at the server and through the proxy; names those that cannot run here."""
+    session.install("-e", ".[dev]")
+    env = {"PGCAT_TRIO_DRIVERS": "all"}
+    session.run("python", "-m", "pytest", "tests/drivers", "-rs", *session.posargs, env=env)
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, and the mistakes of structured concurrency."""
     session.install("-e", ".[dev]")

@@ -17,18 +17,24 @@ class ProxyError(Exception):
     """Something the client, an administrator or a caller of the library must be told.
 
     ``message``, ``detail`` and ``hint`` become the fields M, D and H of an ErrorResponse; none of them ever holds a
-    secret.
+    secret. ``default_hint`` says what the user can do where that does not depend on the occasion.
     """
 
     sqlstate: str = "XX000"
     severity: ClassVar[Severity] = "FATAL"
     safe_to_retry: ClassVar[bool] = False
+    default_hint: ClassVar[str | None] = None
 
     def __init__(self, message: str, *, detail: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.detail = detail
-        self.hint = hint
+        self.hint = hint or self.default_hint
+
+    def fields_as(self, severity: str) -> list[tuple[str, str | None]]:
+        """The fields of an ErrorResponse, by their letters; those without a value are left out of it."""
+        said = [("C", self.sqlstate), ("M", self.message), ("D", self.detail), ("H", self.hint)]
+        return [("S", severity), ("V", severity), *said]
 
 
 # -- the operator's fault ------------------------------------------------------------------------------------------
@@ -81,6 +87,7 @@ class LoginTimeout(ProxyError):
     """The client did not finish its login in time (PostgreSQL answers the same code to a slow login)."""
 
     sqlstate = "57014"
+    default_hint = "Logins may take client_login_timeout, in the proxy's configuration."
 
 
 class FeatureNotSupported(ProxyError):
@@ -115,7 +122,7 @@ class PoolExhausted(ProxyError):
 
 
 class QueryCanceled(ProxyError):
-    """The request was cancelled while it waited for a backend."""
+    """The request was cancelled, or its time was over, while it waited for a backend."""
 
     sqlstate = "57014"
     severity = "ERROR"
@@ -126,6 +133,28 @@ class IdleInTransaction(ProxyError):
     """The client kept a transaction open without a word for longer than it may."""
 
     sqlstate = "25P03"
+    default_hint = "End transactions sooner, or raise idle_client_in_transaction_timeout in the proxy's configuration."
+
+
+class IdleSession(ProxyError):
+    """The client has not said a word outside of transactions for longer than it may."""
+
+    sqlstate = "57P05"
+    default_hint = "Connect again when there is something to do; client_idle_timeout is the proxy's limit."
+
+
+class TransactionTimeout(ProxyError):
+    """A transaction has lasted for longer than it may."""
+
+    sqlstate = "25P04"
+    default_hint = "Make transactions shorter, or raise transaction_timeout in the proxy's configuration."
+
+
+class SubscriptionLost(ProxyError):
+    """A client that listens may have missed notifications. Its connection ends, so that it knows."""
+
+    sqlstate = "08006"
+    default_hint = "Connect and LISTEN again; what was notified in the meantime is lost."
 
 
 class ShuttingDown(ProxyError):
@@ -133,6 +162,7 @@ class ShuttingDown(ProxyError):
 
     sqlstate = "57P01"
     safe_to_retry = True
+    default_hint = "Connect again."
 
 
 # -- a server's fault ----------------------------------------------------------------------------------------------
@@ -142,6 +172,15 @@ class ServerUnavailable(ProxyError):
     """No server of the wanted role can be reached. Nothing was sent."""
 
     sqlstate = "08001"
+    severity = "ERROR"
+    safe_to_retry = True
+    default_hint = "Nothing was executed: try again when the server is back. The proxy's log has more."
+
+
+class ServerLoginFailed(ProxyError):
+    """The proxy cannot log in to a server: it has no password, or there is no way of authenticating that both know."""
+
+    sqlstate = "28P01"
     severity = "ERROR"
     safe_to_retry = True
 
@@ -154,12 +193,46 @@ class BackendLost(ProxyError):
 
 
 class ServerError(ProxyError):
-    """The server refused (a login, a setting) with an ErrorResponse of its own; ``fields`` maps its codes to texts."""
+    """The server refused (a login, a setting) or went away with an ErrorResponse of its own.
+
+    ``fields`` maps its letters to texts. All of them reach the client, but the severity is the proxy's to say: an error
+    that ends a connection to a server need not end the client's. ``hint`` is for an error without one.
+    """
 
     severity = "ERROR"
 
-    def __init__(self, fields: dict[str, str]) -> None:
+    def __init__(self, fields: dict[str, str], *, hint: str | None = None) -> None:
         message = fields.get("M", "the server sent an error without a message")
-        super().__init__(message, detail=fields.get("D"), hint=fields.get("H"))
+        super().__init__(message, detail=fields.get("D"), hint=fields.get("H", hint))
         self.fields = fields
         self.sqlstate = fields.get("C", "XX000")
+
+    def fields_as(self, severity: str) -> list[tuple[str, str | None]]:
+        """As `ProxyError.fields_as`, with all that the server said besides."""
+        own = super().fields_as(severity)
+        letters = {letter for letter, _ in own}
+        return [*own, *((letter, text) for letter, text in self.fields.items() if letter not in letters)]
+
+
+class LoginRefused(ServerError):
+    """A server turned down the proxy's own login, in its own words; they hold no secret.
+
+    Whoever reads this must not take it for a refusal of the client's password.
+    """
+
+    _HINTS: ClassVar[dict[str, str]] = {
+        "28P01": "Check server_username and server_password in the proxy's configuration.",
+        "28000": "Check server_username and server_tls in the proxy's configuration, and the server's pg_hba.conf.",
+        "3D000": "Check the database of the pool's shard in the proxy's configuration.",
+        "42501": "Check the privileges of server_username on the server.",
+        "53300": "Lower pool_size in the proxy's configuration, or raise max_connections on the server.",
+        "57P03": "The server is starting up, shutting down or recovering: try again.",
+    }
+
+    safe_to_retry = True
+
+    def __init__(self, server: str, fields: dict[str, str]) -> None:
+        super().__init__(fields, hint=self._HINTS.get(fields.get("C", "")))
+        self.reason = self.message
+        """The server's words alone."""
+        self.message = f"server {server} refused the proxy's login: {self.message}"

@@ -21,6 +21,7 @@ from .values import (
     AuthType,
     DefaultShard,
     LoadBalancing,
+    Pinning,
     PoolMode,
     Role,
     Secret,
@@ -35,6 +36,7 @@ __all__ = [
     "General",
     "LoadBalancing",
     "Mirror",
+    "Pinning",
     "Plugins",
     "Pool",
     "PoolMode",
@@ -84,7 +86,10 @@ class General:
 
     client_login_timeout_s: float = duration_ms(60.0, at_least=1, zero_hint=NO_ZERO)
     client_write_timeout_s: float = duration_ms(60.0)  # 0: off
+    client_idle_timeout_s: float = duration_ms(0.0)  # 0: off
     idle_client_in_transaction_timeout_s: float = duration_ms(0.0)  # 0: off
+    transaction_timeout_s: float = duration_ms(0.0)  # 0: off
+    query_wait_timeout_s: float = duration_ms(0.0)  # 0: connect_timeout bounds the wait for a backend
     shutdown_timeout_s: float = duration_ms(60.0)  # 0: do not wait
     autoreload_s: float | None = duration_ms(None, name="autoreload", at_least=1, zero_hint="leave the key out for off")
     log_client_connections: bool = setting(False)
@@ -149,6 +154,14 @@ class User:
     idle_timeout_s: float = duration_ms(600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     server_lifetime_s: float = duration_ms(3600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     statement_timeout_s: float = duration_ms(0.0)  # 0: off
+    transaction_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: off
+    client_idle_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: off
+    query_wait_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: connect_timeout bounds the wait for a backend
+
+    @property
+    def wait_timeout_s(self) -> float:
+        """How long a request may wait for a backend."""
+        return self.query_wait_timeout_s or self.connect_timeout_s
 
 
 @attrs.frozen(kw_only=True)
@@ -169,10 +182,15 @@ class Pool:
     connect_timeout_s: float = duration_ms(1.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     idle_timeout_s: float = duration_ms(600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     server_lifetime_s: float = duration_ms(3600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
+    transaction_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: off
+    client_idle_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: off
+    query_wait_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: as for users
     checkout_failure_limit: int | None = setting(None, parse=parse.failure_limit)  # None or 0 in the file: off
     cleanup_server_connections: bool = setting(True)
+    pinning: Pinning = setting(Pinning.ALLOW)
+    track_parameters: tuple[str, ...] = setting((), parse=parse.parameter_names)
     log_client_parameter_status_changes: bool = setting(False)
-    prepared_statements_cache_size: int = count(0)  # 0: off
+    prepared_statements_cache_size: int = count(500)  # 0: off
 
     default_shard: int | DefaultShard = setting(0, parse=parse.default_shard)
     sharding_function: ShardingFunction = setting(ShardingFunction.PG_BIGINT_HASH)

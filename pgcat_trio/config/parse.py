@@ -243,6 +243,15 @@ def sharding_key(value: object) -> str:
     return key
 
 
+def parameter_names(value: object) -> tuple[str, ...]:
+    """Names of run-time settings, as SHOW takes them."""
+    names: tuple[str, ...] = sequence(value, tuple[str, ...])
+    for each in names:
+        if re.fullmatch(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)*", each) is None:
+            raise ValueError(f"{each!r} is no name of a run-time setting")
+    return names
+
+
 def regex(value: object) -> str:
     """A pattern that Python's ``re`` understands; Rust's syntax is close to it, without look-around."""
     pattern = text(value)

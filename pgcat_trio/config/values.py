@@ -46,6 +46,14 @@ class PoolMode(enum.StrEnum):
     SESSION = "session"
 
 
+class Pinning(enum.StrEnum):
+    """What happens in transaction mode to a client whose statement leaves something that cannot be shared: it keeps its
+    backend until that is gone, or the statement is refused."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
 class LoadBalancing(enum.StrEnum):
     """How one server is picked of several: by chance, by fewest leases (``LOC``), or in turn."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from ..routing.effects import Effect
 from ..wire import codes
 from ..wire.upstream import Upstream
-from .settings import intern, tracked
+from .settings import intern
 from .statements import Prepared
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class Backend:
         "pool",
         "prepared",
         "quarantined",
+        "reported",
         "retired",
         "sending",
         "settings",
@@ -55,7 +56,9 @@ class Backend:
         self.transport = transport
         self.upstream = Upstream()
         self.parameters = dict(parameters)
-        self.settings: Settings = intern(dict(tracked(parameters.items())))
+        self.settings: Settings = intern(dict(pool.tracking.of(parameters.items())))
+        self.reported = frozenset(self.settings.values)
+        """The tracked settings: their values are always known."""
         self.pid = pid
         self.key = key
         self.created_at = now
@@ -87,6 +90,7 @@ class Backend:
             and self.broken is None
             and not self.upstream.expected.in_doubt
             and self.upstream.last_error is None
+            and self.upstream.last_words is None
             and self.upstream.quiet
         )
 
@@ -129,12 +133,13 @@ class Backend:
         changes = upstream.changed_parameters
         upstream.changed_parameters = []
         self.parameters.update(changes)
-        changes = tracked(changes)
+        self.pool.owner.reported(self.pool, changes)
+        changes = self.pool.tracking.of(changes)
         if changes:
             self.settings = self.settings.with_changes(changes)
         return changes
 
     def last_words(self) -> str | None:
         """What the server said before it went away, if it said that it would."""
-        error = self.upstream.last_error or {}
-        return error.get("M") if error.get("V", error.get("S")) in ("FATAL", "PANIC") else None
+        words = self.upstream.last_words
+        return None if words is None else words.get("M", "the server ended the connection")

@@ -21,10 +21,11 @@ from ..config.model import LoadBalancing, PoolMode, Role
 from ..errors import PoolExhausted, ProxyError, ServerUnavailable
 from ..observe.repeats import Repeats
 from ..routing.route import Router
+from .settings import Tracking
 from .statements import Statements
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from ..config.model import Pool as PoolConfig
     from ..config.model import User
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 _MAX_SPELLINGS: Final = 1000
 """Clients choose the values that are remembered, so there is a bound; forgetting costs a round trip at a login."""
+
+_STANDBY: Final = "in_hot_standby"
+_SERVER_WIDE: Final = frozenset((_STANDBY, "server_version"))
+"""Reported parameters that are the same on all connections to a server."""
 
 _ROLES: Final = (Role.ANY, Role.PRIMARY, Role.REPLICA)
 
@@ -49,6 +54,9 @@ class Waiter(ABC):
 
     __slots__ = ("deadline", "failed", "fallback_to_primary", "pools", "role")
 
+    since: float
+    """When it began to wait, by Trio's clock."""
+
     def __init__(self, role: Role, fallback_to_primary: bool) -> None:
         self.role = role
         self.fallback_to_primary = fallback_to_primary
@@ -57,7 +65,7 @@ class Waiter(ABC):
         self.failed: dict[Pool, ProxyError] = {}
         """The pools that could not open a backend in the meantime, and why."""
         self.deadline = math.inf
-        """When it has waited long enough for what others hold, by Trio's clock; each server that fails moves it."""
+        """When it has waited long enough, by Trio's clock."""
 
     @abstractmethod
     def granted(self, backend: Backend) -> None:
@@ -71,10 +79,11 @@ class Waiter(ABC):
 class _TaskWaiter(Waiter):
     """A task that waits in the queue."""
 
-    __slots__ = ("_outcome", "_task")
+    __slots__ = ("_outcome", "_task", "since")
 
     def __init__(self, role: Role, fallback_to_primary: bool) -> None:
         super().__init__(role, fallback_to_primary)
+        self.since = trio.current_time()
         self._task: trio.lowlevel.Task | None = None
         self._outcome: outcome.Outcome[Backend] | None = None
 
@@ -113,6 +122,7 @@ class Cluster:
         self.user = user
         self.pools: list[Pool] = []
         self.router = Router.for_pool(config)
+        self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
@@ -121,10 +131,12 @@ class Cluster:
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
-        self.parameters: dict[str, str] | None = None
-        """What a server of this cluster said about itself when it was last connected to; the primary's count most."""
+        self.parameters: Mapping[str, str] | None = None
+        """What clients are told at their login: what a server said about itself when it was last connected to, one of
+        the role that a session goes to before all others."""
         self.canonical: dict[tuple[str, str], str] = {}
         """How the servers spell the settings that clients asked for: (name, value) to value."""
+        self._greetings: dict[Pool, dict[str, str]] = {}
         self._next = 0
         self._live: dict[Role, tuple[Pool, ...]] = dict.fromkeys(_ROLES, ())
 
@@ -207,7 +219,8 @@ class Cluster:
     # -- waiting ---------------------------------------------------------------------------------------------------
 
     async def acquire(self, role: Role, fallback_to_primary: bool) -> Backend:
-        """A backend, now the caller's. Waits ``connect_timeout_s`` at most, and as long again after each failed server.
+        """A backend, now the caller's. Waits ``connect_timeout_s`` at most, and as long again after each failed server;
+        or ``query_wait_timeout_s`` in all, where that is set.
 
         Raises `PoolExhausted` when the time is over, `ServerUnavailable` or the server's own `ServerError` when no
         server can be reached, `ClusterRetired` after a reload. After any error and after `Cancelled` nothing is held.
@@ -217,7 +230,7 @@ class Cluster:
         backend = self.acquire_nowait(role, now)
         if backend is None:
             waiter = _TaskWaiter(role, fallback_to_primary)
-            waiter.deadline = now + self.user.connect_timeout_s
+            waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
         backend.transport.unwatch()
         return backend
@@ -254,7 +267,7 @@ class Cluster:
                 waiter.granted(backend)
                 return
             if pool.check_soon():
-                waiter.deadline += pool.options.healthcheck_timeout_s
+                self._postpone(waiter, waiter.deadline + pool.options.healthcheck_timeout_s)
                 return
             if self._open_for_waiters(pool):
                 return
@@ -267,10 +280,17 @@ class Cluster:
                 return pool.opening >= wanted
         return True
 
-    def _exhausted(self) -> PoolExhausted:
+    def _postpone(self, waiter: Waiter, deadline: float) -> None:
+        """Not the waiter's time is over but a server's: what others hold it has not waited for. A bound is a bound."""
+        if not self.user.query_wait_timeout_s:
+            waiter.deadline = deadline
+
+    def _exhausted(self, *, dialing: bool) -> PoolExhausted:
+        key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
+        all_in_use = f"All are in use: raise pool_size or {key}, or shorten the transactions."
         return PoolExhausted(
-            f"no backend of pool {self.name} became free within {self.user.connect_timeout_s:g} s",
-            hint="All are in use: raise pool_size or connect_timeout, or shorten the transactions.",
+            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s",
+            hint="The server has not answered to a new connection yet." if dialing else all_in_use,
         )
 
     def sweep(self, now: float) -> None:
@@ -278,11 +298,13 @@ class Cluster:
         for pool in self.pools:
             pool.sweep(now)
         for waiter in list(self.waiters):
+            if waiter.deadline > now or waiter not in self.waiters:
+                continue
+            dialing = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
             # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
-            dials_only = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
-            if waiter.deadline <= now and not dials_only and waiter in self.waiters:
+            if not dialing or self.user.query_wait_timeout_s:
                 self.waiters.remove(waiter)
-                waiter.refused(self._exhausted())
+                waiter.refused(self._exhausted(dialing=dialing))
 
     # -- what pools report -----------------------------------------------------------------------------------------
 
@@ -298,8 +320,27 @@ class Cluster:
 
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """A new backend said these things about its server."""
-        if self.parameters is None or pool.role is Role.PRIMARY:
-            self.parameters = parameters
+        self._greetings.pop(pool, None)
+        self._greetings[pool] = dict(parameters)  # the last one is the newest
+        self._choose_parameters()
+
+    def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
+        """A backend reported these changes; what holds for its server as a whole is noted."""
+        news = {name: value for name, value in changes if name in _SERVER_WIDE}
+        if news and pool in self._greetings:
+            self._greetings[pool] |= news
+            self._choose_parameters()
+
+    def _choose_parameters(self) -> None:
+        home = self.router.session.role
+        if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self.pools):
+            home = Role.PRIMARY
+        newest_first = list(reversed(self._greetings))
+        pool = next((pool for pool in newest_first if home in (Role.ANY, pool.role)), newest_first[0])
+        self.parameters = self._greetings[pool]
+        if home not in (Role.ANY, pool.role) and _STANDBY in self.parameters:
+            # No server of the right role has been reached yet. This much is known of it all the same.
+            self.parameters = {**self.parameters, _STANDBY: "off" if home is Role.PRIMARY else "on"}
 
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended or a place became free: open for those who wait, or tell them that it is in vain."""
@@ -311,7 +352,7 @@ class Cluster:
             # As long as there is hope, only those leave that have somewhere else to go.
             if waiter in self.waiters and (hopeless or len(waiter.pools) > 1):
                 waiter.failed[pool] = error
-                waiter.deadline = trio.current_time() + self.user.connect_timeout_s
+                self._postpone(waiter, trio.current_time() + self.user.connect_timeout_s)
                 self._find_work_for(waiter)
 
     # -- the end ---------------------------------------------------------------------------------------------------

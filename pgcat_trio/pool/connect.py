@@ -10,7 +10,14 @@ import attrs
 import trio
 
 from ..config.model import SslMode
-from ..errors import AuthenticationFailed, ProtocolViolation, ServerError, ServerUnavailable
+from ..errors import (
+    AuthenticationFailed,
+    LoginRefused,
+    ProtocolViolation,
+    ServerError,
+    ServerLoginFailed,
+    ServerUnavailable,
+)
 from ..net.tls import peer_certificate, upgrade
 from ..net.transport import SocketTransport, Transport
 from ..wire import codes, encode, messages
@@ -19,13 +26,17 @@ from ..wire.scram import ScramClient, md5_password, server_end_point
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from ..config.model import General
     from ..net.poller import Poller
 
     Dialer = Callable[["Target", Poller | None, General], Awaitable[Transport]]
     """Opens the byte stream to a server. Raises `ServerUnavailable`; after `Cancelled` nothing is left open."""
+
+OWN_STARTUP: Final = {"client_encoding": "UTF8"}
+"""What the proxy asks for with connections that clients share. They have no name of their own: a client that gives none
+has none, as it would at the server."""
 
 _MAX_LOGIN_MESSAGE_BYTES: Final = 64 * 1024
 """No message of a login is nearly as long; an endless one must not fill memory before we know who speaks."""
@@ -73,29 +84,45 @@ class Greeting:
     """Bytes that came after the ReadyForQuery."""
 
 
-async def open_connection(target: Target, poller: Poller | None, options: General) -> Greeting:
-    """Connect and log in.
+async def open_connection(
+    target: Target, poller: Poller | None, options: General, startup: Mapping[str, str] = OWN_STARTUP
+) -> Greeting:
+    """Connect and log in. ``startup`` are the parameters of the startup packet besides the user and the database.
 
-    Raises `ServerUnavailable` if the server cannot be reached or breaks off, `ServerError` with the server's own words
-    if it refuses, `AuthenticationFailed` if its way of authenticating cannot be met. After any error and after
-    `Cancelled` nothing is left open.
+    Raises `ServerUnavailable` if the server cannot be reached, breaks off or breaks the protocol, `LoginRefused` with
+    the server's own words if it refuses, `ServerLoginFailed` if its way of authenticating cannot be met. After any
+    error and after `Cancelled` nothing is left open.
     """
     if target.ssl_mode is SslMode.ALLOW:
         # libpq: first without TLS, then with it if the server would not have us.
         try:
-            return await _attempt(target, poller, options, encrypted=False)
+            return await _attempt(target, poller, options, startup, encrypted=False)
         except ServerError:
-            return await _attempt(target, poller, options, encrypted=True)
-    return await _attempt(target, poller, options, encrypted=target.ssl_mode is not SslMode.DISABLE)
+            return await _attempt(target, poller, options, startup, encrypted=True)
+    return await _attempt(target, poller, options, startup, encrypted=target.ssl_mode is not SslMode.DISABLE)
 
 
-async def _attempt(target: Target, poller: Poller | None, options: General, *, encrypted: bool) -> Greeting:
+async def _attempt(
+    target: Target, poller: Poller | None, options: General, startup: Mapping[str, str], *, encrypted: bool
+) -> Greeting:
     transport = await dial(target, poller, options)
     try:
         if encrypted and target.encrypts:
             transport = await start_tls(transport, target)
-        login = _Login(transport, target)
+        login = _Login(transport, target, startup)
         return await login.run()
+    except AuthenticationFailed as problem:
+        transport.close()
+        raise ServerLoginFailed(
+            f"cannot log in to server {target.address}: {problem.message}",
+            hint="Check server_username and server_password in the proxy's configuration.",
+        ) from None
+    except ProtocolViolation as problem:
+        transport.close()
+        raise ServerUnavailable(
+            f"server {target.address} does not keep to PostgreSQL's protocol: {problem.message}",
+            hint="Check host and port in the proxy's configuration.",
+        ) from None
     except BaseException:
         transport.close()
         raise
@@ -179,9 +206,10 @@ async def _send(transport: Transport, data: bytes, target: Target) -> None:
 class _Login:
     """From the startup packet to the first ReadyForQuery."""
 
-    def __init__(self, transport: Transport, target: Target) -> None:
+    def __init__(self, transport: Transport, target: Target, startup: Mapping[str, str]) -> None:
         self._transport = transport
         self._target = target
+        self._startup = startup
         self._buffer = b""
         self._scram: ScramClient | None = None
         self._parameters: dict[str, str] = {}
@@ -189,13 +217,8 @@ class _Login:
         self._key = b""
 
     async def run(self) -> Greeting:
-        startup = {
-            "user": self._target.user,
-            "database": self._target.database,
-            "application_name": "pgcat-trio",
-            "client_encoding": "UTF8",
-        }
-        await self._write(encode.startup(startup))
+        who = {"user": self._target.user, "database": self._target.database}
+        await self._write(encode.startup({**who, **self._startup}))
         while True:
             kind, body = await self._message()
             match kind:
@@ -207,28 +230,26 @@ class _Login:
                 case codes.BACKEND_KEY_DATA:
                     self._pid, self._key = messages.backend_key_data(body)
                 case codes.ERROR_RESPONSE:
-                    raise ServerError(messages.error_fields(body))
+                    raise LoginRefused(self._target.address, messages.error_fields(body))
                 case codes.READY_FOR_QUERY:
                     return Greeting(self._transport, self._parameters, self._pid, self._key, self._buffer)
                 case codes.NOTICE_RESPONSE | codes.NEGOTIATE_PROTOCOL_VERSION:
                     pass  # for example a warning of a collation's version: no reason not to use the server
                 case _:
-                    raise ProtocolViolation(f"server {self._target.address} sent {chr(kind)!r} during the login")
+                    raise ProtocolViolation(f"it sent a message {chr(kind)!r} during the login")
 
     async def _authenticate(self, kind: int, data: bytes) -> None:
         target = self._target
         if kind == codes.AUTH_OK:
             if self._scram is not None:
-                raise AuthenticationFailed(f"server {target.address} ended SCRAM without proving its identity")
+                raise AuthenticationFailed("it ended SCRAM without proving its identity")
             return
         if kind == codes.AUTH_SASL_FINAL and self._scram is not None:
             self._scram.check(data)
             self._scram = None
             return
         if target.password is None:
-            raise AuthenticationFailed(
-                f"server {target.address} asks for a password for user {target.user!r}, but none is configured"
-            )
+            raise AuthenticationFailed(f"it asks for a password for user {target.user!r}, but none is configured")
         if kind == codes.AUTH_CLEARTEXT:
             await self._write(encode.password_message(target.password.encode()))
         elif kind == codes.AUTH_MD5 and len(data) == 4:
@@ -241,9 +262,7 @@ class _Login:
         elif kind == codes.AUTH_SASL_CONTINUE and self._scram is not None:
             await self._write(encode.sasl_response(self._scram.final(data)))
         else:
-            raise AuthenticationFailed(
-                f"server {target.address} asks for an authentication method that is not supported (code {kind})"
-            )
+            raise AuthenticationFailed(f"it asks for an authentication method that is not supported (code {kind})")
 
     async def _write(self, data: bytes) -> None:
         await _send(self._transport, data, self._target)
@@ -253,9 +272,7 @@ class _Login:
         kind = self._buffer[0]
         length: int = UINT32.unpack_from(self._buffer, 1)[0]
         if not 4 <= length <= _MAX_LOGIN_MESSAGE_BYTES:
-            raise ProtocolViolation(
-                f"{self._target.address} does not speak PostgreSQL: a message of {length} bytes during the login"
-            )
+            raise ProtocolViolation(f"it sent a message of {length} bytes during the login")
         await self._fill(1 + length)
         body = self._buffer[5 : 1 + length]
         self._buffer = self._buffer[1 + length :]

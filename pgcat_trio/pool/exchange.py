@@ -20,13 +20,21 @@ if TYPE_CHECKING:
 CLEANING: Final[dict[Effect, str]] = {
     Effect.SETTINGS: "RESET SESSION AUTHORIZATION; RESET ALL",
     Effect.PREPARED: "DEALLOCATE ALL",
+    Effect.STATEMENTS: "DEALLOCATE ALL",
     Effect.CURSORS: "CLOSE ALL",
     Effect.LISTEN: "UNLISTEN *",
     Effect.ADVISORY_LOCKS: "SELECT pg_catalog.pg_advisory_unlock_all()",
     Effect.TEMPORARY: "DISCARD TEMP",
     Effect.UNKNOWN: "DISCARD ALL",
 }
-"""What takes each effect away. An effect that is not here (LOAD) cannot be: the connection is closed."""
+"""What takes each effect away. An effect that is not here (LOAD, dblink) cannot be: the connection is closed."""
+
+_NOT_THE_CLIENTS: Final = "Try again: nothing that a client asked for was under way."
+
+_CANCEL_AGAIN_S: Final = 0.5
+"""After this long without a word a query is cancelled again: a request that comes between two queries does nothing."""
+
+_MISTAKE: Final = encode.message(b"P", encode.cstring("") + encode.cstring("the client is gone") + bytes(2))
 
 _REMOVABLE: Final = functools.reduce(operator.or_, CLEANING)
 
@@ -38,7 +46,7 @@ def cleaning_sql(effects: Effect) -> str | None:
     if Effect.UNKNOWN in effects:
         # Everything at once; it is not allowed together with other statements.
         return CLEANING[Effect.UNKNOWN]
-    return "; ".join(sql for effect, sql in CLEANING.items() if effect in effects)
+    return "; ".join(dict.fromkeys(sql for effect, sql in CLEANING.items() if effect in effects))
 
 
 async def exchange(backend: Backend, sql: str) -> None:
@@ -67,26 +75,31 @@ async def _hear(backend: Backend) -> None:
     data = await backend.transport.receive()
     if not data:
         backend.broken = "server closed the connection"
-        raise BackendLost(backend.last_words() or backend.transport.fault or "the server closed the connection")
+        reason = backend.last_words() or backend.transport.fault or "the server closed the connection"
+        raise BackendLost(reason, hint=_NOT_THE_CLIENTS)
     backend.upstream.feed(data)
 
 
 async def _stop(backend: Backend, options: General) -> None:
-    """Bring what is under way to its end: a COPY fails, also one that begins only now, and a query is cancelled."""
+    """Bring what is under way to its end: a COPY fails, also one that begins only now, and each query is cancelled."""
     expected = backend.upstream.expected
-    cancelled = False
+    owed_when_cancelled = 0
     while not (expected.settled and backend.upstream.between_messages):
         if expected.copy_in:
             # A server that reads copy data listens to nothing else.
             await _send(backend, encode.copy_fail("the client is gone"))
             expected.sent(b"f", unsynced=False)
         if expected.unsynced:
-            await _send(backend, encode.SYNC)
+            # A server rolls back what was not synced when its client goes away. Sync alone would commit it.
+            await _send(backend, _MISTAKE + encode.SYNC)
             expected.sent(b"S", unsynced=False)
-        if expected.queue and not cancelled:
-            cancelled = True
+        if expected.queue and len(expected.queue) != owed_when_cancelled:
+            owed_when_cancelled = len(expected.queue)
             await send_cancel(backend, options)
-        await _hear(backend)
+        with trio.move_on_after(_CANCEL_AGAIN_S) as patience:
+            await _hear(backend)
+        if patience.cancelled_caught:
+            owed_when_cancelled = 0
     backend.take_changed_parameters()
 
 
@@ -105,10 +118,10 @@ async def clean(backend: Backend, options: General, *, reset: bool) -> None:
     if effects and reset:
         sql = cleaning_sql(effects)
         if sql is None:
-            raise BackendLost("what the last user left behind cannot be taken away")
+            raise BackendLost("what the last user left behind cannot be taken away", hint=_NOT_THE_CLIENTS)
         await exchange(backend, sql)
         if effects & (Effect.SETTINGS | Effect.UNKNOWN):
-            backend.settings = backend.settings.without_startup_settings()
+            backend.settings = backend.settings.only(backend.reported)
         if effects & (Effect.PREPARED | Effect.UNKNOWN):
             backend.prepared.forget()
     backend.effects = Effect.NONE
@@ -121,7 +134,7 @@ async def _send(backend: Backend, data: bytes) -> None:
         backend.sending = False
     except trio.BrokenResourceError as problem:
         backend.broken = "server closed the connection"
-        raise BackendLost(str(problem)) from None
+        raise BackendLost(str(problem), hint=_NOT_THE_CLIENTS) from None
 
 
 async def send_cancel(backend: Backend, options: General) -> None:

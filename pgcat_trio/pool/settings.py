@@ -1,8 +1,9 @@
 """Which run-time settings a session wants and a backend has, so that the difference can be sent along.
 
 Two kinds go by one mapping. *Tracked* settings are those a server reports by ParameterStatus whenever they change, so
-that their current value is always known. *Start-up* settings are whatever else a client asked for when it connected
-(``options``, ``statement_timeout`` ...): servers do not report them, so the proxy remembers where it has set them.
+that their current value is always known. The others are what a client asked for when it connected (``options``,
+``statement_timeout`` ...) and what it has set since, as far as the server was asked (`inspection`): servers do not
+report them, so the proxy remembers where it has set them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,27 @@ from weakref import WeakValueDictionary
 from ..routing.effects import REPORTED_SINCE_18, TRACKED_SETTINGS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping
 
-TRACKED: Final[dict[str, str]] = {name.lower(): name for name in (*TRACKED_SETTINGS, *REPORTED_SINCE_18)}
-"""Canonical spelling by lower-case name."""
+
+class Tracking:
+    """Which settings are tracked in a pool: the usual ones, and those of ``track_parameters``, whatever their case."""
+
+    def __init__(self, extra: Iterable[str] = ()) -> None:
+        names = (*TRACKED_SETTINGS, *REPORTED_SINCE_18)
+        self._names = {**{name.lower(): name.lower() for name in extra}, **{name.lower(): name for name in names}}
+
+    def canonical_name(self, name: str) -> str:
+        """A setting's name as the server spells it, where it is a tracked one; lower-case otherwise."""
+        lower = name.lower()
+        return self._names.get(lower, lower)
+
+    def of(self, parameters: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those of a server's ParameterStatus pairs that follow a client from backend to backend."""
+        return [(self.canonical_name(name), value) for name, value in parameters if name.lower() in self._names]
+
+
+USUAL: Final = Tracking()
 
 
 class Settings:
@@ -31,12 +49,11 @@ class Settings:
         """These settings with some of them changed."""
         return intern({**self.values, **dict(changes)})
 
-    def without_startup_settings(self) -> Settings:
-        """Only the tracked ones: what is left after RESET ALL took the others away."""
-        return intern({name: value for name, value in self.values.items() if name in _TRACKED_NAMES})
+    def only(self, names: Container[str]) -> Settings:
+        """Those of these names."""
+        return intern({name: value for name, value in self.values.items() if name in names})
 
 
-_TRACKED_NAMES: Final = frozenset(TRACKED.values())
 _interned: WeakValueDictionary[tuple[tuple[str, str], ...], Settings] = WeakValueDictionary()
 
 
@@ -49,31 +66,37 @@ def intern(values: Mapping[str, str]) -> Settings:
     return found
 
 
-def canonical_name(name: str) -> str:
-    """A setting's name as the server spells it, where it is a tracked one; lower-case otherwise."""
-    lower = name.lower()
-    return TRACKED.get(lower, lower)
+_IDENTITY: Final = ("session_authorization", "role")
+"""Who one is decides what one may set: given up before anything else is changed, and taken on after it."""
 
 
-def tracked(parameters: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of a server's ParameterStatus pairs that follow a client from backend to backend."""
-    return [(name, value) for name, value in parameters if name in _TRACKED_NAMES]
-
-
-def settings_sql(have: Settings, want: Settings) -> str:
+def settings_sql(have: Settings, want: Settings, reported: Container[str]) -> str:
     """The statements that turn one into the other; "" if there is nothing to do.
 
-    A tracked setting that the session has no opinion on is left as it is.
+    What the server reports and the session has no opinion on is left as it is.
     """
-    statements = [
-        f"SET {_name(name)} TO {_value(name, value)}"
-        for name, value in want.values.items()
-        if have.values.get(name) != value
-    ]
-    statements += [
-        f"RESET {_name(name)}" for name in have.values if name not in want.values and name not in _TRACKED_NAMES
-    ]
+    had, wanted = have.values, want.values
+    changed = [name for name, value in wanted.items() if had.get(name) != value and name not in _IDENTITY]
+    gone = [name for name in had if name not in wanted and name not in _IDENTITY and name not in reported]
+    statements = [_set(name, wanted[name]) for name in changed]
+    statements += [f"RESET {_name(name)}" for name in gone]
+    if any(name in had or name in wanted for name in _IDENTITY):
+        same = all(had.get(name) == wanted.get(name) for name in _IDENTITY)
+        if statements or not same:
+            taken_on = [_set(name, wanted[name]) for name in _IDENTITY if name in wanted]
+            # This gives up both.
+            statements = ["RESET SESSION AUTHORIZATION", *statements, *taken_on]
     return "; ".join(statements)
+
+
+_LISTS: Final = frozenset(("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"))
+"""Lists of identifiers: SET takes a string for one of them, set_config() for all (GUC_LIST_QUOTE)."""
+
+
+def _set(name: str, value: str) -> str:
+    if name in _LISTS:
+        return f"SELECT pg_catalog.set_config({_literal(name)}, {_literal(value)}, false)"
+    return f"SET {_name(name)} TO {_literal(value)}"
 
 
 def _name(name: str) -> str:
@@ -81,38 +104,9 @@ def _name(name: str) -> str:
     return ".".join('"' + part.replace('"', '""') + '"' for part in name.split("."))
 
 
-def _value(name: str, value: str) -> str:
-    """A value as SQL that means the same under either setting of standard_conforming_strings."""
-    if name == "search_path":
-        # A list of identifiers, as SHOW prints it: already quoted where it must be, and not one string.
-        return ", ".join(_literal(part) for part in split_identifiers(value)) or "''"
-    return _literal(value)
-
-
 def _literal(text: str) -> str:
+    """SQL that means the same under either setting of standard_conforming_strings."""
     quoted = text.replace("'", "''")
     if "\\" in quoted:
         return " E'" + quoted.replace("\\", "\\\\") + "'"
     return f"'{quoted}'"
-
-
-def split_identifiers(text: str) -> list[str]:
-    """Split a list of identifiers as PostgreSQL's SplitIdentifierString does: ``"$user", public`` and the like."""
-    names: list[str] = []
-    position = 0
-    while position < len(text):
-        if text[position] in ", \t\n":
-            position += 1
-        elif text[position] == '"':
-            end = position + 1
-            while (end := text.find('"', end)) >= 0 and text[end : end + 2] == '""':
-                end += 2
-            end = len(text) if end < 0 else end
-            names.append(text[position + 1 : end].replace('""', '"'))
-            position = end + 1
-        else:
-            end = text.find(",", position)
-            end = len(text) if end < 0 else end
-            names.append(text[position:end].strip().lower())
-            position = end
-    return names

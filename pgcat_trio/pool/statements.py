@@ -74,21 +74,28 @@ class Statements:
 
 
 class Prepared:
-    """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it."""
+    """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it.
 
-    __slots__ = ("evictions", "hits", "misses", "names")
+    Each use of a statement is a hit or a miss: a Parse, Describe or Bind that finds it or has it prepared.
+    """
+
+    __slots__ = ("evictions", "hits", "leftovers", "misses", "names")
 
     def __init__(self) -> None:
         self.names: OrderedDict[bytes, Note] = OrderedDict()
+        self.leftovers: list[bytes] = []
+        """Names of which the Close was skipped after an error: not in the book any more, and still to be closed."""
         self.hits = 0
         self.misses = 0
         self.evictions = 0
 
     def has(self, statement: Statement, request: int) -> bool:
-        """True if a Bind in the request of this number will find the statement, if the server comes to it at all."""
+        """True if a Bind in the request of this number will find the statement, if the server comes to it at all.
+
+        That counts as a hit; whoever is told False prepares it and counts the miss.
+        """
         note = self.names.get(statement.name)
         if note is None or not (note.answered or note.request == request):
-            self.misses += 1
             return False
         self.names.move_to_end(statement.name)
         self.hits += 1
@@ -98,3 +105,5 @@ class Prepared:
         """Nothing is known any more. What was about to be undone in the old book stays there."""
         if self.names:
             self.names = OrderedDict()
+        if self.leftovers:
+            self.leftovers = []

@@ -19,7 +19,7 @@ from pgcat_trio.routing.lexer import is_word, split
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgcat_trio.routing.lexer import Statement
+    from pgcat_trio.routing.lexer import Statement, Tokens
 
 # Settings that follow a client from backend to backend, because every server reports their changes (ParameterStatus).
 TRACKED_SETTINGS = (
@@ -48,29 +48,39 @@ class Effect(enum.IntFlag):
     LISTEN = enum.auto()
     ADVISORY_LOCKS = enum.auto()
     TEMPORARY = enum.auto()
-    LOADED = enum.auto()
+    LOADED = enum.auto()  # a library, a connection of dblink's: what no statement takes away
+    STATEMENTS = enum.auto()  # prepared by SQL
     UNKNOWN = enum.auto()  # anything at all
+    UNDOING = enum.auto()  # nothing new, but something of the above may be gone
+
+
+PINNING = Effect.STATEMENTS | Effect.CURSORS | Effect.LISTEN | Effect.ADVISORY_LOCKS | Effect.TEMPORARY | Effect.LOADED
+"""What a client wants to find again and only the connection can hold that it was left on."""
 
 
 _BY_FIRST_WORD = {
-    "RESET": Effect.SETTINGS,
-    "DISCARD": Effect.SETTINGS | Effect.PREPARED,
-    "PREPARE": Effect.PREPARED,
-    "DEALLOCATE": Effect.PREPARED,
+    "RESET": Effect.SETTINGS | Effect.UNDOING,
+    "DISCARD": Effect.UNDOING,
+    "PREPARE": Effect.PREPARED | Effect.STATEMENTS,
+    "DEALLOCATE": Effect.PREPARED | Effect.UNDOING,
     "LISTEN": Effect.LISTEN,
+    "UNLISTEN": Effect.UNDOING,
+    "CLOSE": Effect.UNDOING,
+    "DROP": Effect.UNDOING,
     "LOAD": Effect.LOADED,
     "DO": Effect.UNKNOWN,
     "CALL": Effect.UNKNOWN,
 }
 _BY_NAME_PREFIX = (
-    ("set_config", Effect.SETTINGS),
     ("pg_advisory_lock", Effect.ADVISORY_LOCKS),
     ("pg_try_advisory_lock", Effect.ADVISORY_LOCKS),
+    ("pg_advisory_unlock", Effect.UNDOING),
     ("pg_temp", Effect.TEMPORARY),
-    ("pg_replication_origin_session_", Effect.UNKNOWN),
-    ("dblink_", Effect.UNKNOWN),
+    ("pg_replication_origin_session_", Effect.LOADED),
+    ("dblink_", Effect.LOADED),
 )
 _NAME_PREFIXES = tuple(prefix for prefix, _ in _BY_NAME_PREFIX)
+_SET_CONFIG = "set_config"
 _BEFORE_TEMPORARY = frozenset({"CREATE", "INTO", "LOCAL", "GLOBAL", "REPLACE"})
 
 
@@ -136,21 +146,43 @@ def _effects_of_statement(statement: Statement, tracked: frozenset[str]) -> Effe
     first = tokens[0]
     second = tokens[1] if len(tokens) > 1 else ""
     effects = _BY_FIRST_WORD.get(first, Effect.NONE)
-    if first == "SET" and not _set_leaves_nothing(statement.words, tracked):
+    if first == "SET" and not _set_leaves_nothing(statement, tracked):
         effects |= Effect.SETTINGS
     elif first == "PREPARE" and second == "TRANSACTION":
         effects = Effect.NONE
+    elif first == "DISCARD" and second == "ALL":
+        effects |= Effect.SETTINGS | Effect.PREPARED
     elif first == "DECLARE" and "HOLD" in tokens:
         effects |= Effect.CURSORS
     previous = ""
-    for token in tokens:
+    for position, token in enumerate(tokens):
         name = token.strip('"').lower()
-        if name.startswith(_NAME_PREFIXES):
+        if name == _SET_CONFIG and not _is_local(tokens, position):
+            effects |= Effect.SETTINGS
+        elif name.startswith(_NAME_PREFIXES):
             effects |= _effects_of_name(name)
-        elif token in ("TEMP", "TEMPORARY") and previous in _BEFORE_TEMPORARY:
+        elif token in ("TEMP", "TEMPORARY") and previous in _BEFORE_TEMPORARY and not _drops_on_commit(tokens):
             effects |= Effect.TEMPORARY
         previous = token
     return effects
+
+
+def _is_local(tokens: Tokens, position: int) -> bool:
+    """True for a call ``set_config(..., true)``, which lasts as long as its transaction."""
+    if tokens[position + 1 : position + 2] != ("(",):
+        return False
+    depth = 0
+    for end in range(position + 1, len(tokens)):
+        depth += (tokens[end] == "(") - (tokens[end] == ")")
+        if not depth:
+            return tokens[end - 2 : end] == (",", "TRUE")
+    return False
+
+
+def _drops_on_commit(tokens: Tokens) -> bool:
+    return tokens[0] == "CREATE" and any(
+        tokens[at : at + 3] == ("ON", "COMMIT", "DROP") for at in range(3, len(tokens) - 2)
+    )
 
 
 def _effects_of_name(name: str) -> Effect:
@@ -161,10 +193,13 @@ def _effects_of_name(name: str) -> Effect:
     return effects
 
 
-def _set_leaves_nothing(words: tuple[str, ...], tracked: frozenset[str]) -> bool:
+def _set_leaves_nothing(statement: Statement, tracked: frozenset[str]) -> bool:
+    words = statement.words
+    if words[1:2] in (("LOCAL",), ("TRANSACTION",), ("CONSTRAINTS",)):
+        return True
+    if statement.tokens[-1] in ("DEFAULT", "LOCAL"):
+        return False  # it goes back to what the client asked for when it connected
     match words[1:]:
-        case ["LOCAL" | "TRANSACTION" | "CONSTRAINTS", *_]:
-            return True
         case ["TIME", "ZONE", *_] | ["SESSION", "TIME", "ZONE", *_]:
             return "TIMEZONE" in tracked
         case ["NAMES", *_] | ["SESSION", "NAMES", *_]:
@@ -186,6 +221,8 @@ def _effects_of_long_text(sql: bytes) -> Effect:
     for prefix, effect in _BY_NAME_PREFIX:
         if prefix.encode() in lowered:
             effects |= effect
+    if _SET_CONFIG.encode() in lowered:
+        effects |= Effect.SETTINGS
     if b"temp" in lowered and head[0].tokens[0] in ("CREATE", "SELECT", "WITH"):
         effects |= Effect.TEMPORARY
     return effects

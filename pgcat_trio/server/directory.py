@@ -81,6 +81,16 @@ class Directory:
         for cluster in self.clusters.values():
             yield from cluster.pools
 
+    def physical_pool(self, database: str, user: str) -> str:
+        """See `gateway.Gateway.physical_pool`."""
+        if (database, user) in self.clusters:
+            return database
+        own = [
+            self.clusters[each.name, user] for each in self.config.pools.values() if (each.name, user) in self.clusters
+        ]
+        primaries = [(each, pool.server) for each in own for pool in each.pools if pool.role is Role.PRIMARY]
+        return primaries[0][0].config.name if len({server for _, server in primaries}) == 1 else database
+
     def find_account(self, database: str, user: str) -> Account:
         """See `gateway.Gateway.find_account`."""
         general = self.config.general
@@ -134,6 +144,7 @@ class Directory:
                     self._nursery,
                     self._poller,
                     reset=config.cleanup_server_connections,
+                    tracking=cluster.tracking,
                 )
             )
         self.clusters[config.name, user.username] = cluster

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 import structlog
 import trio
 
-from ..errors import AuthenticationFailed, LoginTimeout, ProxyError, ShuttingDown
+from ..errors import LoginTimeout, ProxyError, ShuttingDown
 from ..net.transport import SocketTransport
-from ..pool.cluster import ClusterRetired
 from ..pool.connect import set_keepalive
 from ..session.gateway import ADMIN_DATABASES
 from ..session.handshake import ClientGone, Handshake, Login
-from ..session.parameters import refuse_replication, requested_settings, settle
+from ..session.replication import Replication, wants_replication
 from ..session.session import FAREWELL_S, Session
-from ..wire import codes, encode
+from ..wire import encode
 from .admin.console import Console
+from .admission import Admission
 
 if TYPE_CHECKING:
     from .supervisor import Supervisor
@@ -45,26 +45,27 @@ async def serve_connection(supervisor: Supervisor, stream: trio.SocketStream) ->
 
 
 class Connection:
-    """A client's connection. ``session`` is there once it has logged in to a pool."""
+    """A client's connection. One of ``session``, ``replication`` and ``console`` is there once it has logged in."""
 
     def __init__(self, supervisor: Supervisor, transport: SocketTransport) -> None:
         self.supervisor = supervisor
         self.handshake = Handshake(transport, supervisor)
         self.peer = transport.peer
         self.session: Session | None = None
+        self.replication: Replication | None = None
         self.console: Console | None = None
         self.login_scope: trio.CancelScope | None = None
 
     async def run(self) -> None:
         """From the first byte to the last."""
         try:
-            login, session = await self._log_in()
+            login, served = await self._log_in()
             if login is None:
                 with trio.move_on_after(FAREWELL_S):
                     await self.handshake.transport.aclose()
                 return
-            if session is not None:
-                await self._serve(login, session)
+            if served is not None:
+                await self._serve(login, served)
             else:
                 self.console = Console(self.supervisor, login, self.handshake.take_rest())
                 await self.console.run()
@@ -76,47 +77,49 @@ class Connection:
 
     def drain(self) -> None:
         """The server shuts down: end at the next boundary; logins and idle sessions end now."""
-        if self.session is not None:
-            self.session.drain()
+        served = self.session or self.replication
+        if served is not None:
+            served.drain()
         elif self.login_scope is not None:
             self.login_scope.cancel()
 
-    async def _log_in(self) -> tuple[Login | None, Session | None]:
+    def sweep(self, now: float) -> None:
+        """Enforce the timeouts: called a few times a second, for every connection."""
+        served = self.session or self.replication
+        if served is not None:
+            served.sweep(now)
+
+    async def _log_in(self) -> tuple[Login | None, Session | Replication | None]:
         """The client's login and its session; no session for the admin console, no login for a CancelRequest."""
         with trio.move_on_after(self.supervisor.general.client_login_timeout_s) as self.login_scope:
             login = await self.handshake.run()
             if login is None or login.database in ADMIN_DATABASES:
                 return login, None
-            return login, await self._open_session(login)
+            admission = Admission(self.supervisor, self.handshake, self.login_scope)
+            if wants_replication(login.parameters):
+                return login, await admission.open_replication(login)
+            return login, await admission.open_session(login)
         if self.supervisor.draining:
             raise ShuttingDown("the proxy is shutting down")
         raise LoginTimeout("canceling authentication due to timeout")
 
-    async def _open_session(self, login: Login) -> Session:
-        refuse_replication(login.parameters)
-        wanted = requested_settings(login.parameters)
-        while (cluster := self.supervisor.find_cluster(login.database, login.user)) is not None:
-            try:
-                settings = await settle(cluster, wanted)
-            except ClusterRetired:
-                continue  # a reload came in between
-            return Session(login.transport, self.supervisor, cluster, login.user, login.database, settings)
-        raise AuthenticationFailed(f'password authentication failed for user "{login.user}"')
-
-    async def _serve(self, login: Login, session: Session) -> None:
-        keys = self.supervisor.cancel_keys
-        pid, secret = keys.issue(login.protocol)
+    async def _serve(self, login: Login, served: Session | Replication) -> None:
+        keys, backend = self.supervisor.cancel_keys, served.backend
+        pid, secret = keys.issue(login.protocol, served, backend.pid if backend is not None else 0)
         try:
-            keys.bind(pid, session)
-            self.session = session
+            if isinstance(served, Replication):
+                self.replication = served
+            else:
+                self.session = served
             self._log_connected(login)
-            session.outbox.write(_welcome(session, pid, secret))
-            await session.run(self.handshake.take_rest())
+            served.outbox.write(encode.welcome(served.reported, pid, secret))
+            await served.run(self.handshake.take_rest())
         except trio.BrokenResourceError:
-            session.ended = "client left during the login"
+            served.ended = "client left during the login"
         finally:
-            keys.withdraw(pid)
-            self._log_disconnected(session)
+            keys.withdraw(pid, secret)
+            served.release()
+            self._log_disconnected(served)
 
     async def _tell(self, error: ProxyError) -> None:
         """Send last words to a client that has no session."""
@@ -139,8 +142,8 @@ class Connection:
             tls=login.transport.encrypted,
         )
 
-    def _log_disconnected(self, session: Session) -> None:
-        error = session.ended if isinstance(session.ended, ProxyError) else None
+    def _log_disconnected(self, served: Session | Replication) -> None:
+        error = served.ended if isinstance(served.ended, ProxyError) else None
         if error is not None:
             write = log.warning
         else:
@@ -148,18 +151,9 @@ class Connection:
         write(
             "client.disconnected",
             client=self.peer,
-            user=session.user,
-            database=session.database,
-            reason=error.message if error else session.ended,
-            transactions=session.transactions,
-            seconds=round(trio.current_time() - session.started_at, 3),
+            user=served.user,
+            database=served.database,
+            reason=error.message if error else served.ended,
+            transactions=served.transactions,
+            seconds=round(trio.current_time() - served.started_at, 3),
         )
-
-
-def _welcome(session: Session, pid: int, secret: bytes) -> bytes:
-    """What a server says after a login: that it worked, the parameters, the cancel key, and that it is ready."""
-    reported = session.cluster.parameters or {}
-    own = {name: value for name, value in session.settings.values.items() if name in reported}
-    statuses = [encode.parameter_status(name, value) for name, value in {**reported, **own}.items()]
-    ready = encode.backend_key_data(pid, secret) + encode.ready_for_query()
-    return encode.authentication(codes.AUTH_OK) + b"".join(statuses) + ready

@@ -21,7 +21,7 @@ from trio_util import periodic
 
 from .._version import __version__
 from ..config import AuthType, diff, keep_boot_only, load_config
-from ..errors import BindError, ConfigError, ProxyError, ServerError, TooManyClients
+from ..errors import BindError, ConfigError, LoginRefused, ServerLoginFailed, TooManyClients
 from ..net import poller as net_poller
 from ..net.tls import client_facing_context, own_certificate
 from ..session.cancel import CancelKeys
@@ -100,6 +100,10 @@ class Supervisor:
     def find_account(self, database: str, user: str) -> Account:
         """See `session.gateway.Gateway`."""
         return self.directory.find_account(database, user)
+
+    def physical_pool(self, database: str, user: str) -> str:
+        """See `session.gateway.Gateway`."""
+        return self.directory.physical_pool(database, user)
 
     def admit(self) -> None:
         """Raise `TooManyClients` if one connection more than allowed is open."""
@@ -198,8 +202,7 @@ class Supervisor:
         async for _ in periodic(SWEEP_PERIOD_S):
             now = trio.current_time()
             for connection in tuple(self.connections):
-                if connection.session is not None:
-                    connection.session.sweep(now)
+                connection.sweep(now)
             if self._directory is not None:
                 for server in self._directory.servers.values():
                     server.expire_ban(now)
@@ -214,9 +217,9 @@ class Supervisor:
 
         async def probe(pool: Pool) -> None:
             error = await pool.probe()
-            if isinstance(error, ServerError) and error.sqlstate.startswith(_OWN_MISTAKES):
-                refusals.append(f"server {pool.target.address} refused {pool.name}: {error.message}")
-            elif isinstance(error, ProxyError) and not isinstance(error, ServerError) and error.sqlstate[:2] == "28":
+            if isinstance(error, LoginRefused) and error.sqlstate.startswith(_OWN_MISTAKES):
+                refusals.append(f"server {pool.target.address} refused {pool.name}: {error.reason}")
+            elif isinstance(error, ServerLoginFailed):
                 refusals.append(f"{pool.name}: {error.message}")
 
         async with trio.open_nursery() as nursery:

@@ -9,22 +9,36 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..wire import encode
+from ..errors import BackendLost, ServerError
+from ..wire import codes, encode
 from ..wire.replies import COPY_END, SWALLOW
 
 if TYPE_CHECKING:
     from ..errors import ProxyError
+    from ..pool.backend import Backend
     from ..wire.upstream import Upstream
 
 
-def refusal(error: ProxyError, markers: bytes, unsynced: bool) -> bytes:
+def refusal(error: ProxyError, markers: bytes, unsynced: bool, status: int = codes.IDLE) -> bytes:
     """The answer to a batch (`wire.downstream`) that no server has seen: the session goes on.
 
     With ``unsynced`` the last ReadyForQuery is still owed: to the Sync to come, and all before it is to be discarded.
     """
     response = encode.error_response(error, severity="ERROR")
     requests = len(markers.translate(None, b"cf"))
-    return (response + encode.ready_for_query()) * requests + (response if unsynced else b"")
+    return (response + encode.ready_for_query(status)) * requests + (response if unsynced else b"")
+
+
+def lost(backend: Backend, reason: str, *, ends: bool) -> ProxyError:
+    """What has become of a server that a client was using: in its own words, where it had some.
+
+    With ``ends`` the client's connection ends, too: there is nothing to add to them.
+    """
+    upstream = backend.upstream
+    hint = "The transaction may or may not have been committed; check before repeating it."
+    if upstream.last_words is not None:
+        return ServerError(upstream.last_words, hint=None if ends or upstream.quiet else hint)
+    return BackendLost(f"lost the connection to server {backend.pool.server.address}: {reason}", hint=hint)
 
 
 def told(upstream: Upstream) -> bool:

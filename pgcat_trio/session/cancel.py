@@ -1,45 +1,63 @@
-"""Cancel keys: from what a CancelRequest shows to the session that may be cancelled by it."""
+"""Cancel keys: from what a CancelRequest shows to whoever may be cancelled by it."""
 
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from ..wire import codes
 from ..wire.scram import equal
 
 if TYPE_CHECKING:
-    from .session import Session
+    import trio
 
 _SECRET_BYTES_3_0: Final = 4
 _SECRET_BYTES_3_2: Final = 32
 """As long as PostgreSQL 18's own (MAX_CANCEL_KEY_LENGTH there)."""
 
 
+class Cancellable(Protocol):
+    """What a key is for."""
+
+    def cancel(self) -> trio.Event | None:
+        """A CancelRequest came: see `lease.Lease.cancel`."""
+        ...
+
+
 class CancelKeys:
-    """The keys of all sessions. A process id names one session only, for as long as the session lives."""
+    """The keys of all clients.
+
+    Several may have one process id: that of a backend counts on its own server only. Their secrets tell them apart.
+    """
 
     def __init__(self) -> None:
-        self._sessions: dict[int, tuple[bytes, Session | None]] = {}
+        self._keys: dict[int, list[tuple[bytes, Cancellable | None]]] = {}
 
-    def issue(self, protocol: int) -> tuple[int, bytes]:
-        """A new process id and secret; `bind` a session to it, and `withdraw` it in the end."""
+    def issue(self, protocol: int, target: Cancellable | None = None, pid: int = 0) -> tuple[int, bytes]:
+        """A process id and a new secret for ``target``, to be given to `withdraw` in the end.
+
+        The process id is ``pid`` if there is one, else one that nobody has.
+        """
         size = _SECRET_BYTES_3_2 if protocol >= codes.PROTOCOL_3_2 else _SECRET_BYTES_3_0
-        while (pid := secrets.randbelow(2**31 - 1) + 1) in self._sessions:
+        if not pid:
+            while (pid := secrets.randbelow(2**31 - 1) + 1) in self._keys:
+                pass
+        known = self._keys.setdefault(pid, [])
+        taken = {secret for secret, _ in known}
+        while (secret := secrets.token_bytes(size)) in taken:
             pass
-        secret = secrets.token_bytes(size)
-        self._sessions[pid] = (secret, None)
+        known.append((secret, target))
         return pid, secret
 
-    def bind(self, pid: int, session: Session) -> None:
-        """Say which session the key cancels."""
-        self._sessions[pid] = (self._sessions[pid][0], session)
-
-    def withdraw(self, pid: int) -> None:
+    def withdraw(self, pid: int, secret: bytes) -> None:
         """Forget a key."""
-        self._sessions.pop(pid, None)
+        left = [key for key in self._keys.get(pid, ()) if key[0] != secret]
+        if left:
+            self._keys[pid] = left
+        else:
+            self._keys.pop(pid, None)
 
-    def find(self, pid: int, secret: bytes) -> Session | None:
-        """The session that a CancelRequest means, None if the key is wrong."""
-        known, session = self._sessions.get(pid, (b"", None))
-        return session if equal(known, secret) and known else None
+    def find(self, pid: int, secret: bytes) -> Cancellable | None:
+        """Whom a CancelRequest means, None if the key is wrong. All secrets are compared, each in constant time."""
+        found = [target for known, target in self._keys.get(pid, ()) if equal(known, secret)]
+        return found[0] if found else None

@@ -57,6 +57,13 @@ class Gateway(Protocol):
         """The servers behind a database and user, None if no such pool is configured."""
         ...
 
+    def physical_pool(self, database: str, user: str) -> str:
+        """The pool that a client means who asks for physical replication: ``database``, if that is one of the user's.
+
+        If it is not, the first of the user's, as long as all have the same primary; else ``database`` all the same.
+        """
+        ...
+
     def find_account(self, database: str, user: str) -> Account:
         """How this login is checked. Unknown ones get an account that no password opens, in the usual way."""
         ...

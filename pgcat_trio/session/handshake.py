@@ -19,6 +19,7 @@ from ..net.tls import ALPN, negotiated_alpn, upgrade
 from ..wire import codes, encode, messages
 from ..wire.codes import UINT32
 from ..wire.scram import SCRAM, SCRAM_PLUS, ScramServer, equal, md5_password
+from .replication import is_physical
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -29,6 +30,9 @@ _TLS_HANDSHAKE: Final = 0x16
 
 _MAX_AUTH_MESSAGE_BYTES: Final = 10_000
 """PostgreSQL's own limit before the login is done (PG_MAX_AUTH_TOKEN_LENGTH is larger, for GSSAPI only)."""
+
+_MAX_EARLY_BYTES: Final = 64 * 1024
+"""What a client may say before it is told that it is logged in: a driver may pipeline a request, or say goodbye."""
 
 _EOF_DURING_LOGIN: Final = "the client closed the connection during the login"
 
@@ -63,8 +67,8 @@ class Handshake:
         """
         packet = await self._first_packet()
         if isinstance(packet, messages.CancelRequest):
-            session = self._gateway.cancel_keys.find(packet.pid, packet.secret)
-            arrived = session.cancel() if session is not None else None
+            found = self._gateway.cancel_keys.find(packet.pid, packet.secret)
+            arrived = found.cancel() if found is not None else None
             if arrived is not None:
                 # The end of this connection tells the client that its next query is safe, as it does with a server.
                 await arrived.wait()
@@ -72,8 +76,12 @@ class Handshake:
         parameters = dict(packet.parameters)
         user = parameters.get("user", "")
         if not user:
-            raise InvalidAuthorization("no PostgreSQL user name specified in startup packet")
+            raise InvalidAuthorization(
+                "no PostgreSQL user name specified in startup packet", hint="Connect with a user name."
+            )
         database = parameters.get("database") or user
+        if is_physical(parameters):
+            database = self._gateway.physical_pool(database, user)
         if self._gateway.general.tls_required and not self.transport.encrypted:
             raise InvalidAuthorization("this proxy requires TLS", hint="Connect with sslmode=require or stricter.")
         self._gateway.admit()
@@ -199,6 +207,18 @@ class Handshake:
         """What the client sent after its login was complete: the beginning of its session."""
         rest, self._buffer = self._buffer, b""
         return rest
+
+    async def departure(self) -> ClientGone:
+        """Wait until the client leaves, which it may do while it is being served; keep what it says before.
+
+        Cancelling it loses nothing. From a client that says a lot before it is ready to be heard, the end is not heard.
+        """
+        while len(self._buffer) < _MAX_EARLY_BYTES:
+            data = await self.transport.receive(_MAX_EARLY_BYTES)
+            if not data:
+                return ClientGone(self.transport.fault or _EOF_DURING_LOGIN)
+            self._buffer += data
+        return await trio.sleep_forever()
 
     async def _fill(self, size: int) -> None:
         while len(self._buffer) < size:

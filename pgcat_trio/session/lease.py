@@ -21,6 +21,7 @@ from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
 from ..pool.cluster import ClusterRetired, Waiter
 from ..routing.effects import Effect
 from ..wire.downstream import Downstream
+from .turns import Turns
 
 if TYPE_CHECKING:
     from ..pool.backend import Backend
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ..pool.settings import Settings
     from ..routing.route import Route
     from .gateway import Gateway
+    from .leftovers import Leftovers
 
 log = structlog.get_logger("pgcat_trio.session")
 
@@ -43,7 +45,7 @@ class Place(Waiter):
         self.batch = batch
         self.route = route
         self.since = lease.heard_at
-        self.deadline = self.since + lease.cluster.user.connect_timeout_s
+        self.deadline = self.since + lease.cluster.user.wait_timeout_s
 
     def granted(self, backend: Backend) -> None:
         self.lease.granted(backend, self)
@@ -52,12 +54,13 @@ class Place(Waiter):
         self.lease.refused(reason, self)
 
 
-class Lease(ABC):
+class Lease(Turns, ABC):
     """At most one backend, or a place in the queue for one."""
 
     __slots__ = (
         "_checkout_failures",
         "_held",
+        "_refusing",
         "backend",
         "closing",
         "cluster",
@@ -65,18 +68,17 @@ class Lease(ABC):
         "downstream",
         "ended",
         "gateway",
-        "heard_at",
+        "leftovers",
         "mode",
         "place",
         "settings",
-        "since",
-        "timed_out",
         "transactions",
         "unsent",
         "user",
     )
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
+        super().__init__()
         self.gateway = gateway
         self.cluster = cluster
         self.mode = cluster.user.pool_mode
@@ -87,21 +89,18 @@ class Lease(ABC):
         self.backend: Backend | None = None
         self.place: Place | None = None
         """The place in the queue for a backend."""
+        self.leftovers: Leftovers | None = None
+        """What the client may have left on its backend, or has: then the backend is not given back yet."""
         self.unsent = b""
         """What the backend did not take at once: the ingress task sends it."""
         self.ended: ProxyError | str | None = None
         """Why the session is over: an error that the client is told, or words for the log."""
         self.closing = False
         """End as soon as nothing is under way."""
-        self.timed_out = False
-        """The running request has been cancelled for its length."""
         self.transactions = 0
-        self.heard_at = trio.current_time()
-        """When the client said something last."""
-        self.since = self.heard_at
-        """When the running request was sent, or the backend began to wait for the client."""
         self._held = b""  # a batch that waits until the backend owes nothing
         self._checkout_failures = 0
+        self._refusing = False  # a transaction is being made to fail, by an error that the client does not see
 
     @property
     def parked(self) -> bool:
@@ -112,6 +111,14 @@ class Lease(ABC):
     def waiting_since(self) -> float:
         """Since when the session waits for a backend, by Trio's clock; infinity while it does not."""
         return math.inf if self.place is None else self.place.since
+
+    @property
+    def runs(self) -> bool:
+        """True while the backend is at work on something of the client's, which a cancel request would find."""
+        if self.backend is None:
+            return False
+        expected = self.backend.upstream.expected
+        return not (expected.settled or expected.swallowing)
 
     def finish(self, reason: ProxyError | str) -> None:
         """End the session. The first reason counts."""
@@ -149,11 +156,20 @@ class Lease(ABC):
             self.cluster.leave(self.place)
             self.place = None
 
+    def give_up(self, error: ProxyError) -> None:
+        """Leave the queue; what waited there is answered with an error."""
+        self.leave_queue()
+        try:
+            self.refuse(error)
+        except Exception as problem:
+            self.turn_failed(problem)
+        self.go_on()
+
     def granted(self, backend: Backend, waiter: Place) -> None:
         """The wait is over."""
         self.backend = backend
         self.place = None
-        self.since = trio.current_time()
+        self.leased(waiter.since, trio.current_time())
         try:
             self.start(backend, waiter.batch, waiter.route)
         except Exception as problem:
@@ -190,13 +206,19 @@ class Lease(ABC):
             )
         self.refuse(error)
         if limit and self._checkout_failures >= limit:
-            raise ServerUnavailable(f"checkout failure limit reached ({self._checkout_failures} / {limit})")
+            raise ServerUnavailable(
+                f"checkout failure limit reached ({self._checkout_failures} / {limit})",
+                hint="Connect again, or raise checkout_failure_limit in the proxy's configuration.",
+            )
 
     def rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one. Raises `ShuttingDown` if there is none."""
         cluster = self.gateway.find_cluster(self.database, self.user)
         if cluster is None or cluster.retired:
-            raise ShuttingDown(f'the pool for database "{self.database}" and user "{self.user}" has been removed')
+            raise ShuttingDown(
+                f'the pool for database "{self.database}" and user "{self.user}" has been removed',
+                hint="It is not in the proxy's configuration any more.",
+            )
         self.cluster = cluster
         self.mode = cluster.user.pool_mode
 
@@ -224,7 +246,7 @@ class Lease(ABC):
         if backend is None or not backend.upstream.quiet or backend.sending or not self._whole:
             return
         self.timed_out = False
-        if self.mode is not PoolMode.SESSION:
+        if self.leftovers is None and self.mode is not PoolMode.SESSION:
             self.release()
         if self.closing and not self._held:
             self.finish(ShuttingDown("terminating connection due to administrator command"))
@@ -238,8 +260,10 @@ class Lease(ABC):
             backend.transport.unwatch()
             if not self._whole:
                 backend.sending = True
-            if self.mode is PoolMode.SESSION:
+            if self.mode is PoolMode.SESSION or (self.leftovers is not None and self.leftovers.pinned):
                 backend.effects |= Effect.UNKNOWN
+            self.leftovers = None
+            self._refusing = False
             backend.pool.release(backend)
 
     def parameters_changed(self, backend: Backend) -> None:
@@ -257,12 +281,8 @@ class Lease(ABC):
         The event, if there is one, is set once the server has taken notice: what the session sends then is safe.
         """
         if self.place is not None:
-            self.leave_queue()
-            try:
-                self.refuse(QueryCanceled("canceling statement due to user request"))
-            except Exception as problem:
-                self.turn_failed(problem)
-            self.go_on()
-        elif self.backend is not None and not self.backend.upstream.expected.settled:
+            self.give_up(QueryCanceled("canceling statement due to user request"))
+        elif self.runs:
+            assert self.backend is not None
             return self.backend.pool.cancel_soon(self.backend)
         return None

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from ..errors import TooManyStatements
 from ..wire import codes
-from ..wire.statements import is_named
+from ..wire.statements import messages_in, name_at
+from ..wire.usual import BOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ..pool.statements import Statement, Statements
     from ..routing.route import Route, Router
+    from ..wire.downstream import Downstream
 
 MAX_NAMES: Final = 10_000
 """Names that one client may have at a time."""
@@ -22,28 +26,86 @@ MAX_TEXT_BYTES: Final = 16 * 1024 * 1024
 """Bytes of the texts behind them."""
 
 
-class Names:
-    """What one client's names stand for: as of the last message that was translated, and undone if that fails."""
+_MAX_GONE: Final = 20
+"""Names that are given up while errors that tell of them may still come; more only in long pipelines."""
 
-    __slots__ = ("by_name", "statements", "text_bytes")
+FOREIGN: Final = 0
+"""Anything, which may be another client's."""
+NOTHING: Final = 1
+OWN: Final = 2
+"""What the client has, be it nothing."""
+
+
+class _Change:
+    """What an unnamed statement has become, if no error comes between."""
+
+    __slots__ = ("tail",)
+
+    def __init__(self, tail: bytes | None) -> None:
+        self.tail = tail
+
+
+class Names:
+    """What one client's names stand for: as of the last message that was translated, and undone if that fails.
+
+    The unnamed statement is not shared. It lasts until the next Parse of one, even a failed one, a Close of it, or a
+    simple Query (PostgreSQL manual, "Extended Query").
+    """
+
+    __slots__ = (
+        "_changes",
+        "_gone",
+        "_unchanged",
+        "by_name",
+        "doubtful",
+        "statements",
+        "text_bytes",
+        "unnamed",
+        "unnamed_there",
+    )
 
     def __init__(self, statements: Statements) -> None:
         self.statements = statements
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
+        self._gone: deque[tuple[bytes, Statement]] = deque(maxlen=_MAX_GONE)
+        self.doubtful = False
+        """A statement that takes names away has been bound, and not been executed yet."""
+        self.unnamed: bytes | None = None
+        """The Parse of its unnamed statement after the name, up to `LARGE_BYTES`; None if it has none."""
+        self.unnamed_there = FOREIGN
+        """What the backend that is held has in its place. To be reset with each lease."""
+        self._unchanged: bytes | None = None
+        self._changes: list[_Change] = []  # of the unnamed statement, since it was as above; the last one counts
 
-    def route(self, batch: bytes, mentions: Sequence[int], texts: Sequence[bytes], router: Router) -> Route:
-        """The route of a batch: that of the texts in it and of those that it names."""
+    def bound(self, batch: bytes, downstream: Downstream) -> list[bytes]:
+        """The texts of the statements that a batch binds and does not hold itself."""
+        if downstream.shape == BOUND:
+            text = self.text(downstream.subject)
+            return [] if text is None else [text]
         used = []
-        for start in mentions:
-            if batch[start] == codes.BIND:
-                at = is_named(batch, start, len(batch))
-                statement = self.by_name.get(batch[at : batch.find(0, at)]) if at else None
-                if statement is not None:
-                    used.append(statement)
-        if len(used) == 1 and not texts:
-            return used[0].route(router)
-        return router.route_batch([*texts, *(statement.text for statement in used)])
+        for kind, start, stop in messages_in(batch):
+            if kind == codes.BIND:
+                at = name_at(batch, start, stop)
+                text = self.text(batch[at : batch.find(0, at)]) if at else None
+                if text is not None:
+                    used.append(text)
+        return used
+
+    def route(self, batch: bytes, downstream: Downstream, router: Router) -> Route:
+        """The route of a batch: that of the texts in it and of those that it names."""
+        if downstream.shape == BOUND:
+            statement = self.by_name.get(downstream.subject)
+            if statement is not None:
+                return statement.route(router)
+        return router.route_batch([*downstream.texts, *self.bound(batch, downstream)])
+
+    def text(self, name: bytes) -> bytes | None:
+        """The SQL of the statement of this name, b"" for the unnamed one."""
+        statement = self.by_name.get(name)
+        if statement is not None:
+            return statement.text
+        return None if name or self.unnamed is None else self.unnamed.partition(b"\0")[0]
 
     # -- changes, and how to take them back ------------------------------------------------------------------------
 
@@ -59,6 +121,32 @@ class Names:
         self.text_bytes += len(statement.tail)
         return partial(self._take_out, name)
 
+    def define_unnamed(self, tail: bytes | None) -> Callable[[bool], None]:
+        """A client's Parse, Close or loss (None) of the unnamed statement. What takes it back must be told if skipped.
+
+        If not, it has failed: that takes the last one away all the same.
+        """
+        if self.unnamed is not (self._changes[-1].tail if self._changes else self._unchanged):
+            self.settle()  # what has been set without us was set when nothing was under way
+        change = _Change(tail)
+        self._changes.append(change)
+        before = self.unnamed_there
+        self.unnamed, self.unnamed_there = tail, OWN
+        return partial(self._undo_unnamed, change, before)
+
+    def settle(self) -> None:
+        """Nothing is under way: all changes are certain."""
+        self._unchanged = self.unnamed
+        self._changes.clear()
+        self._gone.clear()
+
+    def parse_failed(self, tail: bytes) -> None:
+        """The Parse of the unnamed statement that was the last one before those that `define_unnamed` was told of."""
+        if self._unchanged is tail:
+            self._unchanged = None
+        if self.unnamed is tail:
+            self.unnamed = None
+
     def undefine(self, name: bytes) -> Callable[[], None]:
         """A client's Close or DEALLOCATE of a name that it has."""
         return partial(self._put_back, name, self._take_out(name))
@@ -66,38 +154,52 @@ class Names:
     def clear(self) -> Callable[[], None]:
         """All names are gone."""
         before, self.by_name = self.by_name, {}
+        self._gone.extend(before.items())
         text_bytes, self.text_bytes = self.text_bytes, 0
         return partial(self._restore, before, text_bytes)
 
-    def uses(self, canonical: bytes) -> bool:
-        """True if a name of the client's stands for the statement that servers know by this name."""
-        return any(statement.name == canonical for statement in self.by_name.values())
+    def name_for(self, canonical: bytes) -> bytes | None:
+        """A name of the client's for the statement that servers know by this name, perhaps one it has just given up."""
+        names = itertools.chain(self.by_name.items(), self._gone)
+        return next((name for name, statement in names if statement.name == canonical), None)
 
-    def rewind(self, batch: bytes, mentions: Sequence[int]) -> None:
+    def rewind(self, batch: bytes) -> None:
         """Go back to before a batch of which the server has carried out no statement, to translate it once more.
 
         What it prepared itself is not defined any more; what else it names stands for what a new Parse of the same text
         would be, which is something else after `Statements.renew`.
         """
-        for start in mentions:
-            kind = batch[start]
-            at = start + 5 if kind == codes.PARSE else is_named(batch, start, len(batch))
+        for kind, start, stop in messages_in(batch):
+            if kind not in (codes.PARSE, codes.BIND, codes.DESCRIBE):
+                continue
+            at = start + 5 if kind == codes.PARSE else name_at(batch, start, stop)
             name = batch[at : batch.find(0, at)] if at else b""
             if name not in self.by_name:
                 continue
             if kind == codes.PARSE:
                 self._take_out(name)
-            elif kind != codes.CLOSE:
+            else:
                 self.by_name[name] = self.statements.find(self.by_name[name].tail)
 
-    def _take_out(self, name: bytes) -> Statement:
-        statement = self.by_name.pop(name)
-        self.text_bytes -= len(statement.tail)
+    def _take_out(self, name: bytes) -> Statement | None:
+        statement = self.by_name.pop(name, None)
+        if statement is not None:
+            self.text_bytes -= len(statement.tail)
+            self._gone.append((name, statement))
         return statement
 
-    def _put_back(self, name: bytes, statement: Statement) -> None:
-        self.by_name[name] = statement
-        self.text_bytes += len(statement.tail)
+    def _put_back(self, name: bytes, statement: Statement | None) -> None:
+        if statement is not None and name not in self.by_name:
+            self.by_name[name] = statement
+            self.text_bytes += len(statement.tail)
+
+    def _undo_unnamed(self, change: _Change, before: int, skipped: bool) -> None:
+        change.tail = None
+        if skipped:
+            self._changes.remove(change)
+        self.unnamed = self._changes[-1].tail if self._changes else self._unchanged
+        if before != OWN:
+            self.unnamed_there = before
 
     def _restore(self, by_name: dict[bytes, Statement], text_bytes: int) -> None:
         self.by_name = by_name

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from ..errors import ProxyError
+from ..wire import encode
+
 if TYPE_CHECKING:
     from ..net.transport import Transport
 
@@ -69,3 +72,19 @@ class Outbox:
             self.intact = True
             self._in_flight_bytes = 0
             self.stalled_since = math.inf
+
+    async def farewell(self, reason: ProxyError | str | None, *, linger: bool = False) -> None:
+        """Send what is still due, and why it is over if that is an error, as far as the client can be told; close.
+
+        With ``linger`` what was said last is not the client's to lose, either. The caller bounds the time.
+        """
+        if self.intact:
+            try:
+                await self.flush()
+                if isinstance(reason, ProxyError):
+                    await self._transport.send(encode.error_response(reason, severity="FATAL"))
+                if linger or isinstance(reason, ProxyError):
+                    await self._transport.linger()
+            except trio.BrokenResourceError:
+                return
+        await self._transport.aclose()

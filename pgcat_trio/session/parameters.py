@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..config.model import Role
-from ..errors import FeatureNotSupported, InvalidAuthorization
+from ..errors import InvalidAuthorization, ServerUnavailable
 from ..pool.exchange import exchange
-from ..pool.settings import Settings, canonical_name, intern, settings_sql, tracked
+from ..pool.settings import USUAL, Settings, intern, settings_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..pool.backend import Backend
     from ..pool.cluster import Cluster
 
 _NOT_SETTINGS = frozenset(("user", "database", "options", "replication"))
@@ -25,7 +26,7 @@ def requested_settings(parameters: Mapping[str, str]) -> dict[str, str]:
     wanted = parse_options(parameters.get("options", ""))
     for name, value in parameters.items():
         if name not in _NOT_SETTINGS and not name.startswith("_pq_."):
-            wanted[canonical_name(name)] = value
+            wanted[USUAL.canonical_name(name)] = value
     return wanted
 
 
@@ -49,8 +50,10 @@ def parse_options(options: str) -> dict[str, str]:
             )
         name, equals, value = assignment.partition("=")
         if not name or not equals:
-            raise InvalidAuthorization(f"the connection's options set {assignment!r} to no value")
-        wanted[canonical_name(name.replace("-", "_"))] = value
+            raise InvalidAuthorization(
+                f"the connection's options set {assignment!r} to no value", hint="Use -c name=value or --name=value."
+            )
+        wanted[USUAL.canonical_name(name.replace("-", "_"))] = value
     return wanted
 
 
@@ -68,14 +71,6 @@ def _split_options(options: str) -> list[str]:
     return [*words, word] if word is not None else words
 
 
-def refuse_replication(parameters: Mapping[str, str]) -> None:
-    """A walsender cannot be shared, and passing one through is not built yet: say so rather than break."""
-    if parameters.get("replication", "false").lower() not in ("false", "off", "no", "0", ""):
-        raise FeatureNotSupported(
-            "replication connections are not supported by this proxy", hint="Connect to the server itself."
-        )
-
-
 async def settle(cluster: Cluster, wanted: Mapping[str, str]) -> Settings:
     """The settings of a new session in the server's own spelling (``utf-8`` becomes ``UTF8``).
 
@@ -86,7 +81,7 @@ async def settle(cluster: Cluster, wanted: Mapping[str, str]) -> Settings:
     if cluster.parameters is None or any(item not in known and not _evident(*item) for item in wanted.items()):
         await _try_out(cluster, wanted)
     assert cluster.parameters is not None
-    values = dict(tracked(cluster.parameters.items()))
+    values = dict(cluster.tracking.of(cluster.parameters.items()))
     values.update((name, known.get((name, value), value)) for name, value in wanted.items())
     return intern(values)
 
@@ -96,17 +91,25 @@ def _evident(name: str, value: str) -> bool:
     return name == "application_name" and len(value) < 64 and value.isascii() and value.isprintable()
 
 
-async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
-    backend = await cluster.acquire(Role.ANY, fallback_to_primary=True)
+async def _some_backend(cluster: Cluster) -> Backend:
+    """One of the role where sessions are at home: another may refuse what that one takes. While it is down, any."""
+    home = cluster.router.session
     try:
-        sql = settings_sql(backend.settings, intern({**backend.settings.values, **wanted}))
+        return await cluster.acquire(home.role, home.fallback_to_primary)
+    except ServerUnavailable:
+        return await cluster.acquire(Role.ANY, fallback_to_primary=True)
+
+
+async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
+    backend = await _some_backend(cluster)
+    try:
+        sql = settings_sql(backend.settings, intern({**backend.settings.values, **wanted}), backend.reported)
         if sql:
             await exchange(backend, sql)
-        reported = backend.settings.values
+        # What the server reports, it reports in its own spelling.
+        spelled = {**wanted, **backend.settings.only(backend.reported).values}
         for name, value in wanted.items():
-            cluster.learn(name, value, reported.get(name, value))
-        backend.settings = backend.settings.with_changes(
-            (name, value) for name, value in wanted.items() if name not in reported
-        )
+            cluster.learn(name, value, spelled[name])
+        backend.settings = backend.settings.with_changes((name, spelled[name]) for name in wanted)
     finally:
         backend.pool.release(backend)

@@ -4,189 +4,208 @@ Only names change; a client's texts and values are passed on as they came. What 
 message that needs it, and the replies to that are swallowed. A client's message never goes without a message to the
 server in its place: so it is the server that keeps replies in order, skips what comes after an error, and says what is
 wrong, in its own words. A name that is nobody's goes to the server as it is, which knows no such statement either.
+
+The unnamed statement stays unnamed. A client that uses it on a backend on which it has not prepared it is given it
+again first, or what others have left there is closed: nobody gets at another's.
 """
 
 from __future__ import annotations
 
-import re
 import struct
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes, encode
-from ..wire.replies import QUERY_REPLY, SYNC_REPLY
+from ..wire.downstream import may_deallocate
 from ..wire.statements import (
     BIND_COMPLETE,
     CLOSE_COMPLETE,
     DEALLOCATE_STAND_IN,
     DEFINE_STAND_IN,
-    END,
     PARSE_COMPLETE,
     PREFIX,
     STAND_IN,
     UNANSWERED,
-    Note,
     close,
-    is_named,
+    messages_in,
+    name_at,
     parse,
     prepare,
 )
+from .deallocate import clears, deallocated
+from .names import FOREIGN, NOTHING, OWN
+from .splice import Splice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from ..pool.backend import Backend
     from ..pool.statements import Statement
     from .names import Names
 
 FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
-"""What may take prepared statements from a backend."""
+"""Effects that may take prepared statements from a backend."""
 
-_HEADER: Final = struct.Struct("!BI")
+_BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
 _CANONICAL: Final = PREFIX.encode()
+_ENDS: Final = frozenset((codes.SYNC, codes.QUERY, codes.FUNCTION_CALL))
 _NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
 
-_DEALLOCATE: Final = re.compile(
-    rb'\s*DEALLOCATE\s+(?:PREPARE\s+)?(?:"(?P<quoted>(?:[^"]|"")+)"|(?!ALL\b)(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))\s*;?\s*',
-    re.IGNORECASE,
-)
-_CLEAR: Final = re.compile(rb"(?:^|;)\s*(?:DEALLOCATE\s+(?:PREPARE\s+)?ALL|DISCARD\s+ALL)\s*(?:;|$)", re.IGNORECASE)
+
+def bind_renamed(bind: bytes, name: bytes, other: bytes) -> bytes:
+    """A Bind of the unnamed portal, with whatever follows it, for a statement of another name."""
+    length = int.from_bytes(bind[1:5]) + len(other) - len(name)
+    return _BIND.pack(codes.BIND, length, 0) + other + bind[6 + len(name) :]
 
 
-def deallocated(text: bytes) -> bytes | None:
-    """The name of which a text is the DEALLOCATE; None if it is none, or that of all."""
-    match = _DEALLOCATE.fullmatch(text)
-    if match is None:
-        return None
-    plain: bytes | None = match["plain"]
-    return match["quoted"].replace(b'""', b'"') if plain is None else plain.lower()
-
-
-def clears(text: bytes) -> bool:
-    """True if a text takes away all the names of a session."""
-    return _CLEAR.search(text) is not None
-
-
-def translate(names: Names, batch: bytes, mentions: Sequence[int], backend: Backend, *, unsynced: bool) -> bytes:
+def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, unsynced: bool) -> bytes:
     """The bytes for a backend; what it will reply to them is noted in its codec.
 
-    ``mentions`` and ``unsynced`` are what `wire.downstream` says about the batch. To be called right before
-    `ExpectedReplies.sent`. Raises `TooManyStatements`, which must end the session.
+    ``effects`` are those of `FORGETFUL` that the batch has; ``unsynced`` is what `wire.downstream` says about it. To be
+    called right before `ExpectedReplies.sent`. Raises `TooManyStatements`, which must end the session.
     """
     expected = backend.upstream.expected
-    forgetful = bool(backend.effects & FORGETFUL)
-    if forgetful:
+    forgetful = effects is not NO_EFFECT
+    unknown = forgetful and bool(effects & Effect.UNKNOWN)
+    if unknown:
         backend.prepared.forget()
+    if expected.settled:
+        names.settle()
     translation = _Translation(names, batch, backend, forgetful)
+    if unsynced and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
+        translation.guard_unnamed()  # later may be too late: the server skips what comes after an error
     try:
-        for start in mentions:
-            translation.message(start)
+        for kind, start, stop in messages_in(batch):
+            translation.message(kind, start, stop)
     except BaseException:
         backend.prepared.forget()  # nothing of this will be sent
         raise
     if translation.needs_notes or unsynced or expected.unsynced:
         translation.put_down()
-    if forgetful:
+    if unknown:
         backend.prepared.forget()
     return translation.result()
 
 
-class _Translation:
+class _Translation(Splice):
     """One batch on its way to one backend."""
 
-    __slots__ = (
-        "_backend",
-        "_batch",
-        "_copied",
-        "_copying",
-        "_forgetful",
-        "_names",
-        "_notes",
-        "_out",
-        "_prepared",
-        "_request",
-        "needs_notes",
-    )
+    __slots__ = ("_begun", "_calm", "_copying", "_forgetful", "_names", "_prepared")
 
     def __init__(self, names: Names, batch: bytes, backend: Backend, forgetful: bool) -> None:
+        super().__init__(batch, backend)
+        expected = backend.upstream.expected
         self._names = names
-        self._batch = batch
-        self._backend = backend
         self._prepared = backend.prepared
-        self._request = backend.upstream.statements.request
-        self._copying = backend.upstream.expected.copy_in
+        self._copying = expected.copy_in
         self._forgetful = forgetful
-        self._out: list[bytes] = []
-        self._copied = 0  # how much of the batch is in `_out`
-        self._notes: list[Note] = []
-        self.needs_notes = bool(backend.upstream.statements)
+        self._begun = expected.unsynced  # the request has messages before this one
+        self._calm = expected.settled and backend.upstream.status == codes.IDLE  # no transaction can have failed
 
-    def result(self) -> bytes:
-        if not self._out:
-            return self._batch
-        self._out.append(self._batch[self._copied :])
-        return b"".join(self._out)
-
-    def put_down(self) -> None:
-        """Tell the backend's codec what to expect."""
-        replies = self._backend.upstream.statements
-        queue = self._backend.upstream.expected.queue
-        replies.expect(self._notes, sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in queue))
-        replies.request = self._request
-
-    def message(self, start: int) -> None:
-        """Translate the message that begins here, if its name must change, and note its replies."""
-        kind, length = _HEADER.unpack_from(self._batch, start)
-        stop = start + 1 + length
-        if kind in (codes.BIND, codes.DESCRIBE):
-            self._use(start, stop)
+    def message(self, kind: int, start: int, stop: int) -> None:
+        """Translate a message, if its name must change, and note its replies."""
+        if kind == codes.BIND or kind == codes.DESCRIBE:
+            self._use(kind, start, stop)
         elif kind == codes.PARSE:
             self._parse(start, stop)
         elif kind == codes.CLOSE:
             self._close(start, stop)
-        elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
-            self._copying = False
+        elif kind == codes.EXECUTE:
+            if self._names.doubtful:
+                # What is answered after it tells that it was done.
+                self._insert(stop, close(STAND_IN))
+                self._note(CLOSE_COMPLETE)
+                self._names.doubtful = False
         elif kind == codes.QUERY:
             self._query(start, stop)
             self._end()
-        elif not self._copying or kind != codes.SYNC:
+        elif kind == codes.FUNCTION_CALL or (kind == codes.SYNC and not self._copying):
             # A Sync among copy data is ignored.
             self._end()
+        elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
+            self._copying = False
+        self._begun = kind not in _ENDS
 
     def _end(self) -> None:
-        self._notes.append(Note(END, forward=True))
-        self._request += 1
+        self._end_request()
+        self._calm = self._names.doubtful = False
 
     # -- messages --------------------------------------------------------------------------------------------------
 
-    def _use(self, start: int, stop: int) -> None:
+    def _use(self, kind: int, start: int, stop: int) -> None:
         """Bind, Describe: what they name must be there."""
-        batch = self._batch
-        at = is_named(batch, start, stop)
+        batch, names = self._batch, self._names
+        at = name_at(batch, start, stop)
+        if not at:
+            return
         end = batch.find(0, at, stop)
-        if not at or end < 0:
-            return
         name = batch[at:end]
-        statement = self._names.by_name.get(name)
-        if statement is None:
-            self._keep_apart(name, start)
+        text = (names.text(name) if self._forgetful and kind == codes.BIND else None) or b""
+        doomed = deallocated(text)
+        if doomed in names.by_name:
+            self._deallocate(start, stop, at, end, doomed)
             return
+        if not name:
+            self._bring_unnamed(start)
+        elif name in names.by_name:
+            statement = names.by_name[name]
+            if not self._prepared.has(statement, self._request):
+                self._insert(start, self._prepare(statement))
+            self._rename(start, stop, at, end, statement.name)
+        else:
+            self._keep_apart(name, start)
+        self._forget(text)
+
+    def _forget(self, text: bytes) -> None:
+        """A text that may take names away, and statements from the backend, is about to be run."""
+        if clears(text):
+            self._note(UNANSWERED, undo=self._names.clear())
+            self._names.doubtful = True
+        if may_deallocate(text):
+            self._prepared.forget()
+
+    def _deallocate(self, start: int, stop: int, at: int, end: int, doomed: bytes) -> None:
+        """A Bind of DEALLOCATE of a name that the client has. Who binds it is taken to execute it."""
+        statement = self._names.statements.find(DEALLOCATE_STAND_IN + bytes(3))
+        self._insert(start, DEFINE_STAND_IN)
+        self._note(CLOSE_COMPLETE)
+        self._note(PARSE_COMPLETE)
         if not self._prepared.has(statement, self._request):
             self._insert(start, self._prepare(statement))
-        length = stop - start - 1 + len(statement.name) - len(name)
-        self._replace(start, end, _HEADER.pack(batch[start], length) + batch[start + 5 : at] + statement.name)
-        if self._forgetful and clears(statement.text):
-            self._note(UNANSWERED, undo=self._names.clear())
+        self._rename(start, stop, at, end, statement.name)
+        self._note(UNANSWERED, undo=self._names.undefine(doomed))
+        self._names.doubtful = True
+
+    def guard_unnamed(self) -> None:
+        """Close what others have left, before the batch, where nothing can keep the server from doing it."""
+        if self._names.unnamed_there == FOREIGN:
+            self._names.unnamed_there = NOTHING
+            self._put_before(close(b""), CLOSE_COMPLETE)
+
+    def _bring_unnamed(self, start: int) -> None:
+        """Bind or Describe of the unnamed statement: what the client has must be there, and nothing else."""
+        names = self._names
+        if self._begun:
+            self.guard_unnamed()
+        if names.unnamed_there == OWN:
+            return
+        if names.unnamed is not None:
+            self._insert(start, parse(b"", names.unnamed))
+            self._note(PARSE_COMPLETE, undo=partial(setattr, names, "unnamed_there", NOTHING))
+        elif names.unnamed_there == FOREIGN:
+            self._insert(start, close(b""))
+            self._note(CLOSE_COMPLETE)
+        if names.unnamed is None or not self._begun:
+            names.unnamed_there = OWN  # else it may be skipped: the next request brings it again
 
     def _parse(self, start: int, stop: int) -> None:
         batch = self._batch
         end = batch.find(0, start + 5, stop)
         name = batch[start + 5 : end] if end >= 0 else b""
         if not name:
-            text = batch[start + 6 : max(start + 6, batch.find(0, start + 6, stop))] if self._forgetful else b""
-            self._deallocate_by_parse(start, stop, text)
-            self._note(PARSE_COMPLETE, forward=True)
+            self._parse_unnamed(start, stop)
         elif name in self._names.by_name:
             # The server shall find that out: in a failed transaction, or of a faulty text, it says other things.
             self._insert(start, prepare(name, _NOTHING))
@@ -198,59 +217,74 @@ class _Translation:
             statement = self._names.statements.find(batch[end + 1 : stop])
             undo = self._names.define(name, statement)
             if self._prepared.has(statement, self._request):
-                self._replace(start, stop, DEFINE_STAND_IN)
+                # In a failed transaction it depends on the text whether the server takes it.
+                text = DEFINE_STAND_IN if self._calm else prepare(STAND_IN, statement.tail)
+                self._replace(start, stop, text)
                 self._note(CLOSE_COMPLETE)
                 self._note(PARSE_COMPLETE, forward=True, undo=undo)
             else:
                 self._replace(start, stop, self._prepare(statement, undo))
 
+    def _parse_unnamed(self, start: int, stop: int) -> None:
+        """It takes the place of the last one also if it fails, but not if it is skipped after an error."""
+        tail = self._batch[start + 6 : stop] if stop <= len(self._batch) else None
+        reached = None
+        if self._begun:
+            self.guard_unnamed()
+            self._insert(start, close(STAND_IN))
+            reached = self._note(CLOSE_COMPLETE)
+        undo = self._names.define_unnamed(tail)
+        self._note(PARSE_COMPLETE, forward=True, undo=lambda: undo(reached is not None and not reached.answered))
+
     def _close(self, start: int, stop: int) -> None:
-        at = is_named(self._batch, start, stop)
-        name = self._batch[at : self._batch.find(0, at, stop)] if at else b""
+        batch, names = self._batch, self._names
+        at = name_at(batch, start, stop)
+        name = batch[at : batch.find(0, at, stop)] if at else b""
+        undo = None
+        if name in names.by_name:
+            undo = names.undefine(name)
+        elif at and not name:
+            if self._begun:
+                self.guard_unnamed()
+            undo = partial(names.define_unnamed(None), True)
         # The server has no statement of that name and answers all the same: only ours must not be closed by it.
         if name.startswith(_CANONICAL):
             self._replace(start, stop, close(STAND_IN))
-        undo = self._names.undefine(name) if name in self._names.by_name else None
         self._note(CLOSE_COMPLETE, forward=True, undo=undo)
 
     def _query(self, start: int, stop: int) -> None:
         """DEALLOCATE in the simple protocol: the same in the extended one, which leads to the same replies."""
+        names = self._names
+        names.define_unnamed(None)
         if not self._forgetful:
             return
         text = self._batch[start + 5 : stop - 1]
         name = deallocated(text)
-        if name is not None and name in self._names.by_name:
+        if name is not None and name in names.by_name:
             bind_and_execute = encode.message(b"B", bytes(8)) + encode.message(b"E", bytes(5))
             run = parse(b"", DEALLOCATE_STAND_IN + bytes(3)) + bind_and_execute + encode.SYNC
             self._replace(start, stop, DEFINE_STAND_IN + run)
             for kind in (CLOSE_COMPLETE, PARSE_COMPLETE, PARSE_COMPLETE, BIND_COMPLETE):
                 self._note(kind)
-            self._note(UNANSWERED, undo=self._names.undefine(name))
-        elif clears(text):
-            self._note(UNANSWERED, undo=self._names.clear())
-
-    def _deallocate_by_parse(self, start: int, stop: int, text: bytes) -> None:
-        """DEALLOCATE in the extended protocol. Who parses it is taken to execute it."""
-        name = deallocated(text)
-        if name is not None and name in self._names.by_name:
-            self._insert(start, DEFINE_STAND_IN)
-            self._note(CLOSE_COMPLETE)
-            self._note(PARSE_COMPLETE)
-            rest = self._batch[start + 6 + len(text) : stop]
-            self._replace(start, stop, parse(b"", DEALLOCATE_STAND_IN + rest))
-            self._note(UNANSWERED, undo=self._names.undefine(name))
-        elif clears(text):
-            self._note(UNANSWERED, undo=self._names.clear())
+            self._note(UNANSWERED, undo=names.undefine(name))
+            names.unnamed_there = FOREIGN  # a text that nobody gave
+        else:
+            self._forget(text)
 
     # -- what a backend has ----------------------------------------------------------------------------------------
 
     def _prepare(self, statement: Statement, undo: Callable[[], object] | None = None) -> bytes:
         """Prepare a statement, and make room for it. With ``undo`` it is a client's own Parse, who gets the reply."""
-        names = self._prepared.names
+        prepared, names = self._prepared, self._prepared.names
         evictions = b""
+        while prepared.leftovers:
+            name = prepared.leftovers.pop()
+            if name not in names:
+                evictions += self._drop(name)
         while len(names) >= self._names.statements.size:
             evictions += self._drop(next(iter(names)))
-            self._prepared.evictions += 1
+            prepared.evictions += 1
+        prepared.misses += 1
         self._note(CLOSE_COMPLETE)
         note = self._note(PARSE_COMPLETE, forward=undo is not None)
         names[statement.name] = note
@@ -266,29 +300,12 @@ class _Translation:
 
     def _drop(self, name: bytes) -> bytes:
         """Close one of our statements on the backend."""
-        names = self._prepared.names
-        note = names.pop(name)
-        self._note(CLOSE_COMPLETE, undo=partial(names.setdefault, name, note))
+        self._prepared.names.pop(name, None)
+        # It is not taken back: what is sent from now on, before this can have failed, takes it to be gone.
+        self._note(CLOSE_COMPLETE, undo=partial(self._prepared.leftovers.append, name))
         return close(name)
 
     def _keep_apart(self, name: bytes, start: int) -> None:
         """A client names what it does not have: it must not find what is ours."""
-        if name in self._prepared.names:
+        if name.startswith(_CANONICAL):
             self._insert(start, self._drop(name))
-
-    # -- bytes and notes -------------------------------------------------------------------------------------------
-
-    def _note(self, kind: int, *, forward: bool = False, undo: Callable[[], object] | None = None) -> Note:
-        note = Note(kind, forward=forward, request=self._request, undo=undo)
-        self._notes.append(note)
-        if not forward or undo is not None:
-            self.needs_notes = True
-        return note
-
-    def _insert(self, at: int, data: bytes) -> None:
-        self._replace(at, at, data)
-
-    def _replace(self, start: int, stop: int, data: bytes) -> None:
-        self._out.append(self._batch[self._copied : start])
-        self._out.append(data)
-        self._copied = stop

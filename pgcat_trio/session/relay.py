@@ -20,7 +20,6 @@ import trio
 
 from ..config.model import PoolMode, Role
 from ..errors import (
-    BackendLost,
     ProtocolViolation,
     ProxyError,
     ServerError,
@@ -28,14 +27,12 @@ from ..errors import (
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..wire import codes, encode
-from ..wire.downstream import LARGE_BYTES
-from ..wire.statements import has_kind, nothing_done
 from . import answers
-from .lease import Lease, Place
-from .names import Names
+from .lease import Place
+from .listening import Listener
+from .names import FOREIGN
 from .outbox import Outbox
 from .parking import Parking
-from .prepared import FORGETFUL, translate
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -47,22 +44,22 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.session")
 
+_EMPTY_QUERY: Final = encode.query("")
+_FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
+
 CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Lease):
+class Relay(Listener):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = (
-        "_again",
-        "_aside",
         "_lost",
         "_reroutes",
         "client",
         "egress_parking",
         "ingress_parking",
-        "names",
         "outbox",
     )
 
@@ -74,13 +71,6 @@ class Relay(Lease):
         self.outbox = Outbox(client)
         self.ingress_parking = Parking()
         self.egress_parking = Parking()
-        self.names: Names | None = None
-        """What the names of this client's prepared statements stand for; None where they are passed on as they are."""
-        if cluster.statements is not None:
-            self.names = Names(cluster.statements)
-            self.downstream.watching = True
-        self._again: tuple[bytes, list[int]] | None = None  # the batch under way, with its mentions
-        self._aside = b""  # the beginning of an answer that the client may not have to see
         self._reroutes = False  # the backend was chosen for a read only
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
 
@@ -97,6 +87,11 @@ class Relay(Lease):
     def waits(self) -> bool:
         """True when what the client has sent must wait: for a backend, for its answers, or for its socket."""
         return bool(self.unsent or self._held) or self.place is not None
+
+    @property
+    def may_send_unasked(self) -> bool:
+        """True when an answer may lead to something that ingress has to send, though the client says nothing."""
+        return self.leftovers is not None or self._again is not None
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -151,10 +146,13 @@ class Relay(Lease):
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
+            if not backend.upstream.expected.copy_in:
+                self.asked_at = self.heard_at  # no server begins before it has read the whole
             # The server may have answered before the message was complete.
-            self.release_if_quiet()
+            self.come_to_rest()
         elif self.mode is PoolMode.SESSION:
-            self._send_request(backend, batch)
+            self.note_resets(backend, batch)
+            self._send_request(backend, batch, Effect.NONE)
         else:
             route = self._route(batch)
             if self.names is not None and self._depends_on_answers(backend, route):
@@ -165,18 +163,19 @@ class Relay(Lease):
                 self._held = batch
                 return
             if route.effects is not Effect.NONE:
-                backend.effects |= route.effects
-            self._send_request(backend, batch)
+                denial = self.denial(batch, route.effects)
+                if denial is not None:
+                    self._deny(denial, backend, batch)
+                    return
+                self.note(backend, batch, route.effects)
+            self._send_request(backend, batch, route.effects)
 
-    def _send_request(self, backend: Backend, batch: bytes) -> None:
-        """Send to a backend that is held already. If it was waiting for the client, a new request begins."""
-        if backend.upstream.expected.settled:
-            self.since = self.heard_at
-            self.timed_out = False
-            backend.upstream.last_error = None
+    def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
+        """Send to a backend that is held already."""
+        self.asking(backend)
         downstream = self.downstream
         if self.names is not None:
-            batch = self._translate(self.names, backend, batch)
+            batch = self._translate(self.names, backend, batch, effects)
         self._send(backend, batch, downstream.markers, downstream.unsynced)
 
     def _begin(self, batch: bytes) -> None:
@@ -196,12 +195,16 @@ class Relay(Lease):
             if self.cluster.retired:
                 self.rebind()
             route = self._route(batch)
+            denial = self.denial(batch, route.effects) if route.effects is not Effect.NONE else None
+            if denial is not None:
+                self.refuse(denial)
+                return
             backend = self.cluster.acquire_nowait(route.role, self.heard_at)
             if backend is None:
                 self.queue(Place(self, batch, route))
             else:
                 self.backend = backend
-                self.since = self.heard_at
+                self.leased(self.heard_at, self.heard_at)
                 self.start(backend, batch, route)
 
     def _route(self, batch: bytes) -> Route:
@@ -215,9 +218,9 @@ class Relay(Lease):
         if not downstream.named:
             route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
         elif self.names is None:
-            route = router.route_batch(texts).with_effects(Effect.PREPARED)
+            route = router.route_batch(texts).with_effects(Effect.PREPARED | Effect.STATEMENTS)
         else:
-            route = self.names.route(batch, downstream.mentions, texts, router)
+            route = self.names.route(batch, downstream, router)
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
@@ -226,20 +229,29 @@ class Relay(Lease):
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
-        if route.effects is not Effect.NONE:
-            backend.effects |= route.effects
+        if self.mode is PoolMode.SESSION:
+            self.note_resets(backend, batch)
+        elif route.effects is not Effect.NONE:
+            self.note(backend, batch, route.effects)
+        downstream = self.downstream
+        own_query = b""
         if self.names is not None:
-            batch = self._translate(self.names, backend, batch)
+            self.names.unnamed_there = FOREIGN
+            batch = self._translate(self.names, backend, batch, route.effects)
+        elif downstream.named or not downstream.texts:
+            own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
         if backend.settings is not self.settings:
-            sql = settings_sql(backend.settings, self.settings)
+            sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
-                backend.upstream.expected.sent_own_query()
-                backend.settings = self.settings
-                batch = encode.query(sql) + batch
+                own_query = encode.query(sql)
+            backend.settings = self.settings
+        if own_query:
+            backend.upstream.expected.sent_own_query()
+            batch = own_query + batch
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
             self.egress_parking.wake()
-        self._send(backend, batch, self.downstream.markers, self.downstream.unsynced)
+        self._send(backend, batch, downstream.markers, downstream.unsynced)
 
     def _send(self, backend: Backend, batch: bytes, markers: bytes, unsynced: bool) -> None:
         backend.upstream.expected.sent(markers, unsynced)
@@ -254,74 +266,6 @@ class Relay(Lease):
             self.unsent = batch[sent:]
             self.ingress_parking.wake()
 
-    # -- prepared statements ---------------------------------------------------------------------------------------
-
-    def _depends_on_answers(self, backend: Backend, route: Route) -> bool:
-        """True if what this batch means is known only when the server has answered what was sent before."""
-        mentions = self.downstream.named or Effect.PREPARED in route.effects
-        return mentions and backend.upstream.statements.unsettled
-
-    def _translate(self, names: Names, backend: Backend, batch: bytes) -> bytes:
-        """The batch for this backend, and a note of it if it may be repeated."""
-        downstream, upstream = self.downstream, backend.upstream
-        self._again = None
-        if not (
-            downstream.named or downstream.unsynced or upstream.expected.unsynced or backend.effects & FORGETFUL
-        ) or (downstream.continuation):
-            return batch
-        if (
-            downstream.named
-            and downstream.markers == b"S"
-            and downstream.complete
-            and len(batch) <= LARGE_BYTES
-            and upstream.expected.settled
-            and upstream.status == codes.IDLE
-        ):
-            self._again = batch, downstream.mentions
-        return translate(names, batch, downstream.mentions, backend, unsynced=downstream.unsynced)
-
-    def _repeats(self, names: Names, backend: Backend, data: bytes) -> bool:
-        """After each answer: True if the request is under way once more, and the client is not to see this.
-
-        That is when a statement was out of date or gone, and the client has seen nothing of the request and no
-        statement of it was carried out. Without a Describe in it the client goes by the columns that it was told about
-        before: then it must hear that they have changed.
-        """
-        upstream, replies = backend.upstream, backend.upstream.statements
-        stale, missing = replies.stale, replies.missing
-        if not (stale or missing):
-            if data:
-                self._again = None
-            return False
-        if self._again is not None and not upstream.expected.settled:
-            self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
-            return True
-        replies.stale, replies.missing = False, None
-        again, self._again = self._again, None
-        if stale:
-            names.statements.renew()
-        elif missing and names.uses(missing):
-            backend.prepared.forget()
-        else:
-            return False
-        if again is None or not (upstream.quiet and nothing_done(data)):
-            return False
-        batch, mentions = again
-        if stale and not has_kind(batch, codes.DESCRIBE):
-            return False
-        names.rewind(batch, mentions)
-        self._send(backend, translate(names, batch, mentions, backend, unsynced=False), b"S", unsynced=False)
-        return True
-
-    def rebind(self) -> None:
-        """A reload replaced the cluster: go on with the new one, as it goes about prepared statements."""
-        super().rebind()
-        if self.mode is PoolMode.SESSION:
-            self.names = None
-            self.downstream.watching = False
-        elif self.names is not None and self.cluster.statements is not None:
-            self.names.statements = self.cluster.statements
-
     # -- egress: backend to client ---------------------------------------------------------------------------------
 
     def on_backend(self, data: bytes) -> bool:
@@ -333,39 +277,60 @@ class Relay(Lease):
             if not data:
                 self._backend_lost(backend, backend.transport.fault or "the server closed the connection")
                 return False
+            owed = len(upstream.expected.queue)
             data = upstream.feed(data)
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
-            if upstream.swallowed_error is not None and backend.last_words() is None:
+            leftovers = self.leftovers
+            asking = self._refusing or (leftovers is not None and leftovers.question is not None)
+            if upstream.swallowed_error is not None and not asking:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
-            if self.names is not None:
-                data, self._aside = self._aside + data, b""
-                if self._repeats(self.names, backend, data):
+            if self.names is not None and (self._again is not None or upstream.statements.trouble):
+                answer = self._answered(self.names, backend, data)
+                if answer is None:
                     return True
+                data = answer
+            if self._refusing and not upstream.expected.swallowing:
+                self._refusing = False
+                upstream.captured = None
+                upstream.take_swallowed_error()
+            if leftovers is not None:
+                data = self.look_back(backend, data)
             self.release_if_quiet()
             if data:
                 self._say(data)
+            if self.notifications:
+                self.tell_notifications()
             if self._held or self.downstream.terminated:
                 self.settle()
-            if self.backend is backend and not upstream.expected.queue:
-                self.since = trio.current_time()
+            if self.backend is backend:
+                self.answered(backend, owed, data, executes=self.downstream.executes)
         except ProtocolViolation as problem:
             self._backend_lost(backend, problem.message)
         except Exception as problem:
             self.turn_failed(problem)
         return self.backend is backend and self.outbox.empty
 
+    def come_to_rest(self) -> None:
+        """What was on its way to the backend is there: it may have nothing more to do."""
+        backend = self.backend
+        if backend is not None and self.leftovers is not None and backend.upstream.expected.settled:
+            data = self.look_back(backend, b"")
+            if data:
+                self._say(data)
+        self.release_if_quiet()
+
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
         if self._held:
-            if backend is None or backend.upstream.in_transaction:
+            if backend is None or backend.upstream.in_transaction or (self.pinned and backend.upstream.quiet):
                 batch, self._held = self._held, b""
                 self._reroutes = False
                 self._forward(batch)
                 self.go_on()
-        elif self.outbox.empty and (backend is None or backend.upstream.expected.settled):
+        elif self.outbox.empty and (backend is None or _owes_nothing(backend)):
             self.finish(CLIENT_TERMINATED)
 
     # -- errors ----------------------------------------------------------------------------------------------------
@@ -374,35 +339,51 @@ class Relay(Lease):
         if not self.outbox.write(data):
             self.egress_parking.wake()
 
-    def refuse(self, error: ProxyError) -> None:
-        """Answer the batch that was taken last with an error."""
+    def refuse(self, error: ProxyError, status: int = codes.IDLE) -> None:
+        """Answer the batch that was taken last with an error; the transaction's ``status`` after that."""
         downstream = self.downstream
-        self._say(answers.refusal(error, downstream.markers, downstream.unsynced))
+        self._say(answers.refusal(error, downstream.markers, downstream.unsynced, status))
         if downstream.unsynced:
             downstream.discard_until_sync()
+
+    def _deny(self, error: ProxyError, backend: Backend, batch: bytes) -> None:
+        """Answer a batch inside a transaction with an error, which fails the transaction as a server's own would."""
+        upstream = backend.upstream
+        if upstream.expected.unsynced or upstream.expected.copy_in:
+            raise error  # what belongs to it has been sent, and would be carried out
+        if not upstream.expected.settled:
+            self._held = batch  # its answer is not the next one
+            return
+        status = upstream.status
+        if status == codes.IN_TRANSACTION:
+            self._refusing = True
+            self._send_own(backend, _FAILING_QUERY)
+            status = codes.FAILED
+        self.refuse(error, status)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
         upstream = backend.upstream
-        words = backend.last_words()
-        reason = words or backend.broken or reason
+        reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
-        error = BackendLost(
-            f"lost the connection to server {backend.pool.server.address}: {reason}",
-            hint="The transaction may or may not have been committed; check before repeating it.",
-        )
+        words = upstream.last_words
+        # In the middle of a message an error would be taken for a part of it.
         intact = upstream.between_messages and self._whole
+        ends = self.mode is PoolMode.SESSION or self.keeps or not intact
+        error = answers.lost(backend, reason, ends=ends)
         if self._aside:
             aside, self._aside = self._aside, b""
             self._say(aside)
+        if self.leftovers is not None and self.leftovers.withheld:
+            self._say(self.leftovers.withheld)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
         self.release()
-        if self.mode is PoolMode.SESSION or not intact:
-            # In the middle of a message an error would be taken for a part of it.
-            self.finish(error if upstream.between_messages and not answers.told(upstream) else reason)
+        if ends:
+            told = words is None and answers.told(upstream)
+            self.finish(error if upstream.between_messages and not told else reason)
             return
         if answer is None:
             self._lost = error
@@ -412,3 +393,9 @@ class Relay(Lease):
             self.downstream.discard_until_sync()
         if self._held or self.downstream.terminated:
             self.settle()
+
+
+def _owes_nothing(backend: Backend) -> bool:
+    """True when a client that says no more need not be waited for: also in the middle of a COPY, or without a Sync."""
+    expected = backend.upstream.expected
+    return expected.copy_in or not expected.queue

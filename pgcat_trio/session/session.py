@@ -8,15 +8,17 @@ poller cannot read (TLS).
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ..errors import IdleInTransaction, ProxyError, ShuttingDown
-from ..wire import codes, encode
+from ..errors import IdleInTransaction, IdleSession, ProxyError, QueryCanceled, ShuttingDown, TransactionTimeout
 from .relay import Relay
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..net.transport import Transport
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
 FAREWELL_S: Final = 2.0
 """How long the last words to a client may take: it may not be reading."""
+
+_STATEMENT_TIMEOUT: Final = "canceling statement due to statement timeout"
+_STATEMENT_WAITED: Final = QueryCanceled(
+    _STATEMENT_TIMEOUT,
+    hint="No connection to a server became free in time: raise statement_timeout or pool_size.",
+)
 
 
 def shutting_down() -> ShuttingDown:
@@ -35,20 +43,30 @@ def shutting_down() -> ShuttingDown:
 class Session(Relay):
     """A client that has logged in. Call `run` once; `ended` then says why it is over."""
 
-    __slots__ = ("_scope", "started_at")
+    __slots__ = ("_busy_at", "_scope", "started_at")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
         super().__init__(client, gateway, cluster, user, database, settings)
         self.started_at = trio.current_time()
+        self._busy_at = self.started_at  # when a sweep found it at work last
         self._scope: trio.CancelScope | None = None
+
+    @property
+    def reported(self) -> Mapping[str, str]:
+        """The ParameterStatus values that hold for the client: its backend's, or those of any that it will get."""
+        if self.backend is not None:
+            return self.backend.parameters
+        reported = self.cluster.parameters or {}
+        return {**reported, **{name: value for name, value in self.settings.values.items() if name in reported}}
 
     async def run(self, first: bytes = b"") -> None:
         """Serve the client until it leaves or has to. ``first`` is what it has sent already.
 
         Whatever ends the session, `Cancelled` included, the backend is given back and the client closed.
         """
+        self.heard_at = trio.current_time()  # until now it could not say anything
         try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
@@ -59,13 +77,14 @@ class Session(Relay):
                     await self._ingress()
         finally:
             self.client.unwatch()
+            self.stop_listening()
             self.leave_queue()
             if self.backend is not None and not self.backend.upstream.between_messages:
                 self.outbox.intact = False
             self.release()
             self.finish(shutting_down())
             with trio.move_on_after(FAREWELL_S, shield=True):
-                await self._farewell()
+                await self.outbox.farewell(self.ended)
             self.client.close()
 
     def finish(self, reason: ProxyError | str) -> None:
@@ -80,18 +99,6 @@ class Session(Relay):
         if self.parked or (self.backend is not None and self.backend.upstream.quiet and not self.unsent):
             self.finish(shutting_down())
 
-    async def _farewell(self) -> None:
-        """Send what is still due, and why it is over if that is somebody's fault, as far as the client can be told."""
-        if self.outbox.intact:
-            try:
-                await self.outbox.flush()
-                if isinstance(self.ended, ProxyError):
-                    await self.client.send(encode.error_response(self.ended, severity="FATAL"))
-                    await self.client.linger()
-            except trio.BrokenResourceError:
-                return
-        await self.client.aclose()
-
     # -- the tasks -------------------------------------------------------------------------------------------------
 
     async def _ingress(self) -> None:
@@ -100,7 +107,7 @@ class Session(Relay):
                 await self._send_rest()
             elif self.stalled or self.client.watch(self.on_client):
                 await self.ingress_parking.park()
-            elif not self.waits:
+            elif not (self.waits or self.may_send_unasked):
                 self.on_client(await self.client.receive())
             elif (data := await self.ingress_parking.park_or(self.client.receive)) is not None:
                 self.on_client(data)
@@ -115,7 +122,7 @@ class Session(Relay):
             except trio.BrokenResourceError as problem:
                 backend.broken = str(problem)
         self.unsent = b""
-        self.release_if_quiet()
+        self.come_to_rest()
         self.egress_parking.wake()
         self.go_on()
 
@@ -141,30 +148,63 @@ class Session(Relay):
     # -- time ------------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """Enforce the timeouts: called a few times a second, for every session."""
-        general = self.gateway.general
-        if 0 < general.client_write_timeout_s < now - self.outbox.stalled_since:
+        """Enforce the timeouts: called a few times a second, for every session.
+
+        Whatever ends the session is said by its farewell, once; nothing is said that would have to be answered.
+        """
+        if 0 < self.gateway.general.client_write_timeout_s < now - self.outbox.stalled_since:
             self.finish("client does not read what it asked for (client_write_timeout)")
-        backend = self.backend
-        if backend is None or not self.outbox.empty:
+        elif self.ended is not None:
             return
-        if _waits_for_client(backend):
-            silent_s = now - max(self.since, self.heard_at)
-            if 0 < general.idle_client_in_transaction_timeout_s < silent_s:
-                self.finish(IdleInTransaction("terminating connection due to idle-in-transaction timeout"))
-        elif self._runs_too_long(backend, now):
+        elif self.backend is not None and not self.backend.upstream.quiet:
+            self._busy_at = now
+            self._sweep_transaction(self.backend, now)
+        elif self.place is not None:
+            self._busy_at = now
+            if 0 < self.cluster.user.statement_timeout_s < now - self.place.since:
+                self.give_up(_STATEMENT_WAITED)
+        elif self.outbox.empty:
+            self._sweep_idle(now)
+        else:
+            self._busy_at = now
+
+    def _sweep_transaction(self, backend: Backend, now: float) -> None:
+        user = self.cluster.user
+        idle_timeout_s = self.gateway.general.idle_client_in_transaction_timeout_s
+        if 0 < user.transaction_timeout_s < now - self.began_at:
+            self.finish(TransactionTimeout("terminating connection due to transaction timeout"))
+        elif 0 < idle_timeout_s < now - self._silent_since(backend):
+            self.finish(IdleInTransaction("terminating connection due to idle-in-transaction timeout"))
+        elif 0 < user.statement_timeout_s < now - self.asked_at and self._runs(backend) and not self.timed_out:
             self.timed_out = True
+            backend.upstream.cancel_reason = _STATEMENT_TIMEOUT
             backend.pool.cancel_soon(backend)
 
-    def _runs_too_long(self, backend: Backend, now: float) -> bool:
-        if self.timed_out or backend.upstream.expected.settled:
-            return False
-        return 0 < self.cluster.user.statement_timeout_s < now - self.since
+    def _sweep_idle(self, now: float) -> None:
+        if self.cluster.retired and self.parked:
+            # Those who say nothing are held to the new configuration, too.
+            cluster = self.gateway.find_cluster(self.database, self.user)
+            if cluster is not None and not cluster.retired:
+                self.rebind()
+        if 0 < self.cluster.user.client_idle_timeout_s < now - max(self.heard_at, self._busy_at):
+            self.finish(IdleSession("terminating connection due to idle-session timeout"))
 
+    def _silent_since(self, backend: Backend) -> float:
+        """Since when a transaction cannot go on before the client says or reads something; infinity while it can."""
+        expected = backend.upstream.expected
+        if self.unsent or not self.outbox.empty:
+            return math.inf
+        if not self._whole:
+            return self.heard_at
+        if expected.queue and not expected.copy_in:
+            return math.inf
+        return max(self.since, self.heard_at)
 
-def _waits_for_client(backend: Backend) -> bool:
-    """True in a transaction, explicit or not, that cannot go on before the client says something."""
-    expected = backend.upstream.expected
-    if expected.copy_in:
-        return True
-    return not expected.queue and (expected.unsynced or backend.upstream.status != codes.IDLE)
+    def _runs(self, backend: Backend) -> bool:
+        """True while a server would count a statement's time; that includes the time a COPY takes."""
+        expected = backend.upstream.expected
+        return (
+            self._whole
+            and not expected.swallowing
+            and (bool(expected.queue) or expected.copy_in or self.since == math.inf)
+        )

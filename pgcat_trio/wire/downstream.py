@@ -13,7 +13,8 @@ from typing import Final
 from ..errors import MessageTooLarge, ProtocolViolation
 from . import codes
 from .replies import MIXED
-from .statements import is_named
+from .statements import name_at
+from .usual import BOUND, OTHER, QUERY, glance
 
 _LENGTH: Final = struct.Struct("!I")
 
@@ -31,8 +32,10 @@ _BOUNDARIES: Final = frozenset(b"QSHF")
 _MESSAGES: Final = _UNSYNCED | _MARKERS | _BOUNDARIES | frozenset(b"dX")
 
 
-def _may_deallocate(text: bytes) -> bool:
-    return text.lstrip()[:2].lower() in (b"de", b"di")
+def may_deallocate(text: bytes) -> bool:
+    """False if no statement of a text can be DEALLOCATE or DISCARD."""
+    text = text.upper()
+    return b"DEALLOCATE" in text or b"DISCARD" in text
 
 
 class Downstream:
@@ -48,6 +51,7 @@ class Downstream:
         "_changes_names",
         "_discarding",
         "_max_message_bytes",
+        "_open",
         "_position",
         "_skip",
         "_whole_bytes",
@@ -56,8 +60,9 @@ class Downstream:
         "doubtful",
         "executes",
         "markers",
-        "mentions",
         "named",
+        "shape",
+        "subject",
         "terminated",
         "texts",
         "unsynced",
@@ -72,10 +77,11 @@ class Downstream:
         self._position = 0  # how far the headers have been walked over
         self._boundary = 0  # the end of the last message that a server answers
         self._discarding = False
-        self._changes_names = False  # the batch holds a Parse or Close of a named statement
+        self._changes_names = False  # the request under way has what may change the meaning of names
+        self._open = False  # what was taken ends within a request
         self.watching = False
-        """Names of statements are translated: fill ``mentions``, end a batch with the Sync after a Parse or Close of a
-        named statement (only its outcome says what the name means in the next one), keep a Parse of one whole."""
+        """Names of statements are translated: end a batch with the Sync after a Parse or Close that may have changed
+        what a name means (only its outcome says what it means in the next one), keep a Parse of a named one whole."""
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
@@ -91,10 +97,11 @@ class Downstream:
         self.executes = False
         """The batch holds an Execute."""
         self.named = False
-        """The batch prepares a named statement; if ``watching``, or otherwise names one."""
-        self.mentions: list[int] = []
-        """If ``watching``: where in the batch the messages begin that name a statement, that are answered with
-        ParseComplete or CloseComplete, or that end a request or a COPY."""
+        """The batch prepares a named statement; if ``watching``, or uses what was prepared before it."""
+        self.shape: int = OTHER
+        """What kind of request the batch is, see `wire.usual`."""
+        self.subject = b""
+        """And what that is about."""
         self.doubtful = False
         """The batch holds SQL of which only the beginning was seen, or a FunctionCall."""
 
@@ -132,8 +139,13 @@ class Downstream:
         if not data or self.terminated or self._discarding:
             return b""
         if not self._position:
-            if data[0] == codes.QUERY and len(data) <= self._whole_bytes and data[1:5] == _LENGTH.pack(len(data) - 1):
-                return self._take_one_query(data)
+            if len(data) <= self._whole_bytes:
+                if data[0] != codes.QUERY:
+                    usual = glance(data)
+                    if usual is not None:
+                        return self._take_usual(data, usual)
+                elif data[1:5] == _LENGTH.pack(len(data) - 1):
+                    return self._take_one_query(data)
             self._describe_nothing()
         self._walk(data)
         if not (streaming or self._boundary == self._position or self._position > LARGE_BYTES):
@@ -143,6 +155,7 @@ class Downstream:
             data = data[: self._boundary]
             self._describe_nothing()
             self._walk(data)
+        self._open = not self.complete
         position, self._position = self._position, 0
         self._skip = max(0, position - len(self._buffer))
         data, self._buffer = self._buffer[:position], self._buffer[position:]
@@ -153,9 +166,8 @@ class Downstream:
         self.texts = []
         self.markers = b""
         self.unsynced = self.executes = self.named = self.doubtful = False
-        if self.watching:
-            self._changes_names = False
-            self.mentions = []
+        self.shape = OTHER
+        self._changes_names &= self._open
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -163,9 +175,19 @@ class Downstream:
         self.texts = [data[5:-1]]
         self.markers = b"Q"
         self.complete = True
-        self.unsynced = self.executes = self.named = self.doubtful = False
-        if self.watching:
-            self.mentions = [0]
+        self.unsynced = self.executes = self.named = self.doubtful = self._open = False
+        self.shape = QUERY
+        return data
+
+    def _take_usual(self, data: bytes, usual: tuple[int, bytes, bytes, bool]) -> bytes:
+        """What the others send."""
+        self._buffer = b""
+        self.shape, self.subject, text, self.executes = usual
+        self.texts = [] if self.shape == BOUND else [text]
+        self.markers = b"S"
+        self.complete = True
+        self.unsynced = self.doubtful = self._open = False
+        self.named = self.watching and self.shape == BOUND
         return data
 
     def discard_until_sync(self) -> None:
@@ -192,6 +214,7 @@ class Downstream:
         data = self._buffer
         self._describe_nothing()
         self.complete = False
+        self._open = True
         if len(data) > self._skip:
             self._buffer = data[self._skip :]
             data = data[: self._skip]
@@ -220,13 +243,15 @@ class Downstream:
             if stop > end and kind != codes.TERMINATE and (length < LARGE_BYTES or self._must_be_whole(data, position)):
                 break
             if kind in _UNSYNCED:
-                unsynced = True
                 if kind == codes.EXECUTE:
                     self.executes = True
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
+                    # After an error it may be skipped: then the unnamed statement is another.
+                    self._changes_names |= unsynced or self._open
                 elif watching:
                     self._note_mention(data, position, stop)
+                unsynced = True
             elif kind in _MARKERS:
                 mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
                 self.markers += bytes((MIXED if mixed else kind,))
@@ -238,7 +263,7 @@ class Downstream:
                     self.doubtful |= stop > end
                 elif kind == codes.FUNCTION_CALL:
                     self.doubtful = True
-                if watching and self._changes_names_by(kind, position):
+                if watching and self._changes_names_by(kind):
                     boundary = position = stop
                     break
             elif kind == codes.TERMINATE:
@@ -252,11 +277,10 @@ class Downstream:
         self.unsynced = unsynced
         self.complete = boundary == position and not unsynced
 
-    def _changes_names_by(self, kind: int, position: int) -> bool:
-        """Note a marker where names are watched; True if the batch ends with it because names have changed before."""
-        self.mentions.append(position)
+    def _changes_names_by(self, kind: int) -> bool:
+        """A marker where names are watched; True if the batch ends with it because names have changed before."""
         if kind == codes.QUERY:
-            self._changes_names |= _may_deallocate(self.texts[-1])
+            self._changes_names |= may_deallocate(self.texts[-1])
         return self._changes_names and kind in (codes.SYNC, codes.QUERY)
 
     def _impossible(self, kind: int, length: int) -> ProtocolViolation:
@@ -274,23 +298,22 @@ class Downstream:
         text_end = data.find(0, name_end + 1, stop) if name_end >= 0 else -1
         if name_end > position:
             self.named = self._changes_names = True
-        if self.watching:
-            self.mentions.append(position - 5)
-            self._changes_names |= _may_deallocate(data[name_end + 1 : name_end + 20])
         if text_end < 0:
             self.doubtful = True
             text_end = min(stop, len(data))
-        self.texts.append(data[name_end + 1 : text_end])
+        text = data[name_end + 1 : text_end]
+        self.texts.append(text)
+        if self.watching:
+            self._changes_names |= may_deallocate(text)
 
     def _note_mention(self, data: bytes, position: int, stop: int) -> None:
         """A Bind, Describe or Close."""
-        kind = data[position]
-        if is_named(data, position, stop):
-            self.named = True
-            self._changes_names |= kind == codes.CLOSE
-            self.mentions.append(position)
-        elif kind == codes.CLOSE:
-            self.mentions.append(position)
+        at = name_at(data, position, stop)
+        if not at:
+            return
+        self._changes_names |= data[position] == codes.CLOSE
+        # Of the unnamed statement it may be one of this batch.
+        self.named |= data[at] != 0 or not self.texts
 
     def _must_be_whole(self, data: bytes, position: int) -> bool:
         """True for a Parse of a named statement where names are translated, however long it is."""

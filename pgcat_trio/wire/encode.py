@@ -58,6 +58,12 @@ def ready_for_query(status: int = codes.IDLE) -> bytes:
     return _READY[status]
 
 
+def welcome(parameters: Mapping[str, str], pid: int, secret: bytes) -> bytes:
+    """What a server says after a login: that it worked, its parameters, the cancel key, and that it is ready."""
+    statuses = [parameter_status(name, value) for name, value in parameters.items()]
+    return b"".join([authentication(codes.AUTH_OK), *statuses, backend_key_data(pid, secret), ready_for_query()])
+
+
 def negotiate_protocol_version(newest: int, unknown_options: Sequence[str]) -> bytes:
     """NegotiateProtocolVersion: the newest protocol we speak, and the ``_pq_.`` options that we do not know."""
     body = UINT32.pack(newest) + UINT32.pack(len(unknown_options))
@@ -72,18 +78,7 @@ def report(kind: bytes, fields: Iterable[tuple[str, str | None]]) -> bytes:
 
 def error_response(error: ProxyError, severity: str | None = None) -> bytes:
     """An error of our own as the client sees it. ``severity`` overrides the class's, for a session that must end."""
-    severity = severity or error.severity
-    return report(
-        b"E",
-        [
-            ("S", severity),
-            ("V", severity),
-            ("C", error.sqlstate),
-            ("M", error.message),
-            ("D", error.detail),
-            ("H", error.hint),
-        ],
-    )
+    return report(b"E", error.fields_as(severity or error.severity))
 
 
 def notice_response(message_text: str, sqlstate: str = "00000", detail: str | None = None) -> bytes:

@@ -5,6 +5,8 @@ Every function raises `ProtocolViolation` for a body that does not keep its form
 
 from __future__ import annotations
 
+import struct
+
 import attrs
 
 from ..errors import MessageTooLarge, ProtocolViolation
@@ -47,7 +49,10 @@ def first_packet_length(data: bytes) -> int | None:
         return None
     length: int = UINT32.unpack_from(data)[0]
     if length > codes.MAX_STARTUP_BYTES:
-        raise MessageTooLarge(f"invalid length of startup packet: {length} bytes, at most {codes.MAX_STARTUP_BYTES}")
+        raise MessageTooLarge(
+            f"invalid length of startup packet: {length} bytes, at most {codes.MAX_STARTUP_BYTES}",
+            hint="This port speaks PostgreSQL's protocol.",
+        )
     if length < 8:
         raise ProtocolViolation("invalid length of startup packet")
     return length
@@ -67,7 +72,8 @@ def first_packet(packet: bytes) -> FirstPacket:
         return CancelRequest(UINT32.unpack_from(packet, 8)[0], packet[12:])
     if code >> 16 != 3:
         raise ProtocolViolation(
-            f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: this proxy supports 3.0 to 3.2"
+            f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: this proxy supports 3.0 to 3.2",
+            hint="This port speaks PostgreSQL's protocol.",
         )
     return StartupMessage(code, _startup_parameters(packet[8:]))
 
@@ -108,6 +114,29 @@ def parameter_status(body: bytes) -> tuple[str, str]:
     if rest:
         raise ProtocolViolation("malformed ParameterStatus")
     return _text(name), _text(value)
+
+
+def data_row(body: bytes) -> list[str | None]:
+    """The columns of a DataRow in text format."""
+    columns: list[str | None] = []
+    position = 2
+    try:
+        for _ in range(codes.INT16.unpack_from(body)[0]):
+            size: int = INT32.unpack_from(body, position)[0]
+            position += 4
+            columns.append(None if size < 0 else _text(body[position : position + size]))
+            position += max(0, size)
+    except struct.error:
+        raise ProtocolViolation("malformed DataRow") from None
+    return columns
+
+
+def notification(body: bytes) -> tuple[bytes, bytes]:
+    """Channel and payload of a NotificationResponse, in the client encoding of the connection it came on."""
+    channel, payload, rest = _cstrings(body[4:], 2)
+    if rest:
+        raise ProtocolViolation("malformed NotificationResponse")
+    return channel, payload
 
 
 def authentication(body: bytes) -> tuple[int, bytes]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from . import codes, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 PARSE_COMPLETE: Final = ord("1")
 BIND_COMPLETE: Final = ord("2")
@@ -27,6 +27,7 @@ PREFIX: Final = "pgcat_"
 
 
 _OURS: Final = re.compile(rf"\b{PREFIX}[0-9]+\b")
+_ABOUT_STATEMENTS: Final = ("26000", "08P01")  # does not exist; has other parameters
 
 END: Final = codes.READY_FOR_QUERY
 UNANSWERED: Final = 0
@@ -54,16 +55,21 @@ class StatementReplies:
     A request that was sent while it was empty has no notes and no `END`; `expect` makes up for the missing ends.
     """
 
-    __slots__ = ("_failed", "missing", "notes", "request", "stale")
+    __slots__ = ("failed_parse", "notes", "parsing", "request", "skipping", "trouble")
 
     def __init__(self) -> None:
         self.notes: deque[Note] = deque()
         self.request = 0
         """The number of the request whose end has not been noted yet."""
-        self.stale = False
-        self.missing: bytes | None = None
-        """What `is_stale` and `missing_name` said of the last error; whoever looks resets them."""
-        self._failed = False
+        self.parsing: bytes | None = None
+        """Instead of notes, for the one request under way that begins with a Parse of the unnamed statement: that Parse
+        after the name, until it is answered."""
+        self.failed_parse: bytes | None = None
+        """The same if the answer was an error. Whoever looks resets it, and the next."""
+        self.trouble: bytes | None = None
+        """The last ErrorResponse that may be about a statement that is shared, or about such a Parse: its body."""
+        self.skipping = False
+        """An error has come since the last ReadyForQuery: nothing that is sent before a Sync will be done."""
 
     def __bool__(self) -> bool:
         return bool(self.notes)
@@ -86,6 +92,9 @@ class StatementReplies:
 
     def swallows(self, kind: int) -> bool:
         """One of `REPLIES` arrived: True if the client must not see it."""
+        if kind == PARSE_COMPLETE and self.parsing is not None:
+            self.parsing = None
+            return False
         notes = self.notes
         while notes and notes[0].kind == UNANSWERED and kind != BIND_COMPLETE:
             notes.popleft()
@@ -95,11 +104,14 @@ class StatementReplies:
         note.answered = True
         return not note.forward
 
-    def failed(self, error: dict[str, str]) -> None:
-        """ErrorResponse arrived: the server skips the rest of the request."""
-        self._failed = bool(self.notes)
-        self.stale = is_stale(error)
-        self.missing = missing_name(error)
+    def failed(self, body: bytes, error: dict[str, str]) -> None:
+        """ErrorResponse arrived, with these fields: the server skips the rest of the request."""
+        self.skipping = True
+        if self.parsing is not None:
+            self.failed_parse, self.parsing = self.parsing, None
+            self.trouble = body
+        elif is_stale(error) or our_name(error):
+            self.trouble = body
 
     def ready(self) -> None:
         """The ReadyForQuery of a client's request arrived: undo what was not done in it."""
@@ -108,15 +120,15 @@ class StatementReplies:
             note = self.notes.popleft()
             if note.kind == END:
                 break
-            if note.kind != UNANSWERED or self._failed:
+            if note.kind != UNANSWERED or self.skipping:
                 missed.append(note)
-        self._failed = False
+        self.skipping = False
         _undo(missed)
 
     def abandon(self) -> None:
         """No more replies will come: undo what has not been answered."""
         missed, self.notes = self.notes, deque()
-        self._failed = False
+        self.skipping = False
         _undo(missed)
 
     def merge(self, count: int) -> None:
@@ -154,13 +166,13 @@ def prepare(name: bytes, tail: bytes) -> bytes:
 
 DEFINE_STAND_IN: Final = prepare(STAND_IN, b"SELECT\0\0\0")
 """Its ParseComplete is what a client gets for a Parse that need not be done: the server says it where the client
-expects it, skips it after an error, and refuses it in a failed transaction in the usual words."""
+expects it, and skips it after an error."""
 
 DEALLOCATE_STAND_IN: Final = b"DEALLOCATE " + STAND_IN
 
 
-def is_named(data: bytes, start: int, stop: int) -> int:
-    """Where the name of the statement of a Bind, Describe or Close begins, 0 if it names none.
+def name_at(data: bytes, start: int, stop: int) -> int:
+    """Where the name of the statement of a Bind, Describe or Close begins, 0 if it is about none.
 
     ``start`` and ``stop`` are the message's; of a large one the end may be missing in ``data``.
     """
@@ -169,7 +181,16 @@ def is_named(data: bytes, start: int, stop: int) -> int:
         at = data.find(0, start + 5, stop) + 1  # after the portal's name
     elif data[start + 5 : at] != b"S":
         return 0
-    return at if at and data[at : at + 1] not in (b"", b"\0") else 0
+    return at if at and data.find(0, at, stop) >= 0 else 0
+
+
+def messages_in(batch: bytes) -> Iterator[tuple[int, int, int]]:
+    """The messages of a batch: kind, start, stop. Of a large one, the last, the end may be missing."""
+    start = 0
+    while len(batch) - start >= 5:
+        stop = start + 1 + int.from_bytes(batch[start + 1 : start + 5])
+        yield batch[start], start, stop
+        start = stop
 
 
 def nothing_done(replies: bytes) -> bool:
@@ -184,20 +205,21 @@ def nothing_done(replies: bytes) -> bool:
     return position == len(replies) and kind == END
 
 
-def has_kind(batch: bytes, kind: int) -> bool:
-    """True if one of the messages is of this kind."""
-    position = 0
-    while len(batch) - position >= 5:
-        if batch[position] == kind:
-            return True
-        position += 1 + int.from_bytes(batch[position + 1 : position + 5])
-    return False
-
-
-def missing_name(error: dict[str, str]) -> bytes | None:
-    """The name of ours, or like ours, that an error says is no statement's. The message holds it in any language."""
-    found = _OURS.search(error.get("M", "")) if error.get("C") == "26000" else None
+def our_name(error: dict[str, str]) -> bytes | None:
+    """The name of ours, or like ours, that an error about a statement tells. The message holds it in any language."""
+    found = _OURS.search(error.get("M", "")) if error.get("C") in _ABOUT_STATEMENTS else None
     return found and found[0].encode()
+
+
+def with_name(replies: bytes, body: bytes, ours: bytes, theirs: bytes) -> bytes:
+    """Replies of which the last ErrorResponse has this body, with another name in it."""
+    before, error, after = replies.rpartition(encode.message(b"E", body))
+    return before + encode.message(b"E", body.replace(ours, theirs)) + after if error else replies
+
+
+def is_missing(error: dict[str, str]) -> bool:
+    """True for the error of a name that is no statement's."""
+    return error.get("C") == "26000"
 
 
 def is_stale(error: dict[str, str]) -> bool:

@@ -11,7 +11,7 @@ import struct
 from typing import Final
 
 from ..errors import ProtocolViolation
-from . import codes, messages
+from . import codes, encode, messages
 from .replies import SWALLOW, SYNC_REPLY, ExpectedReplies
 from .statements import REPLIES, StatementReplies
 
@@ -24,11 +24,15 @@ _TRACKED: Final = frozenset(
         codes.PARAMETER_STATUS,
         codes.COPY_IN_RESPONSE,
         codes.COPY_BOTH_RESPONSE,
+        codes.NOTIFICATION_RESPONSE,
     )
 )
 """What the proxy reads. Everything else passes by its header alone."""
 
 _TRACKED_WITH_NOTES: Final = _TRACKED | REPLIES
+_TRACKED_WITH_ROWS: Final = _TRACKED_WITH_NOTES | {codes.DATA_ROW}
+
+_QUERY_CANCELED: Final = "57014"
 
 _MAX_LENGTH: Final = 0x7FFFFFFF
 """The length is a signed number on the wire: more would be negative to the client, who would lose its place."""
@@ -44,9 +48,13 @@ class Upstream:
     __slots__ = (
         "_held",
         "_skip",
+        "cancel_reason",
+        "captured",
         "changed_parameters",
         "expected",
+        "failed",
         "last_error",
+        "last_words",
         "statements",
         "status",
         "streaming",
@@ -61,9 +69,19 @@ class Upstream:
         self.changed_parameters: list[tuple[str, str]] = []
         """ParameterStatus values that arrived and have not been taken yet."""
         self.last_error: dict[str, str] | None = None
-        """The last ErrorResponse since the last ReadyForQuery: a server's last words when the connection ends."""
+        """The last ErrorResponse since the last ReadyForQuery."""
+        self.failed = False
+        """An error arrived; whoever wants to know sets it back."""
+        self.last_words: dict[str, str] | None = None
+        """An ErrorResponse after which the server closes the connection (FATAL, PANIC). It is not the client's: whether
+        the client's connection ends with it, too, is not the server's to say."""
         self.swallowed_error: dict[str, str] | None = None
         """An error in the answer to a request of the proxy's own."""
+        self.captured: list[list[str | None]] | None = None
+        """Where the rows go that answer a request of the proxy's own; None while nobody wants them."""
+        self.cancel_reason: str | None = None
+        """Why the proxy itself has cancelled what runs, until that has ended: told in place of the server's message,
+        which takes each cancel request for a user's."""
         self.streaming = False
         """CopyBoth has begun (replication): the connection serves nobody else any more."""
         self._held = b""
@@ -110,7 +128,10 @@ class Upstream:
         start = 0  # of the run that goes to the client (or, while swallowing, to nobody)
         kept: list[bytes] = []
         end = len(data)
-        tracked = _TRACKED_WITH_NOTES if self.statements.notes else _TRACKED
+        statements = self.statements
+        tracked = _TRACKED_WITH_NOTES if statements.notes or statements.parsing is not None else _TRACKED
+        if self.captured is not None:
+            tracked = _TRACKED_WITH_ROWS
         while end - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
@@ -121,17 +142,28 @@ class Upstream:
                 if stop > end:
                     break
                 if kind in REPLIES:
-                    if self.statements.swallows(kind):
+                    if statements.swallows(kind):
                         kept.append(data[start:position])
                         start = stop
+                    elif not (statements.notes or statements.parsing):
+                        tracked = _TRACKED
+                    position = stop
+                    continue
+                if kind == codes.NOTIFICATION_RESPONSE:
+                    if swallowing:
+                        kept.append(data[position:stop])  # it answers nobody
                     position = stop
                     continue
                 entry = self._track(kind, data[position + 5 : stop])
-                if kind == codes.READY_FOR_QUERY and (entry == SWALLOW) != self.expected.swallowing:
-                    if entry != SWALLOW:
-                        kept.append(data[start:stop])
+                if kind == codes.READY_FOR_QUERY:
+                    if (entry == SWALLOW) != self.expected.swallowing:
+                        if entry != SWALLOW:
+                            kept.append(data[start:stop])
+                        start = stop
+                        swallowing = not swallowing
+                elif kind == codes.ERROR_RESPONSE and (self.last_words or self.cancel_reason) and not swallowing:
+                    kept += (data[start:position], self._reworded(data[position:stop]))
                     start = stop
-                    swallowing = not swallowing
             position = stop
         if position > end:
             self._skip = position - end
@@ -145,6 +177,15 @@ class Upstream:
         kept.append(data[start:position])
         return b"".join(kept)
 
+    def _reworded(self, error: bytes) -> bytes:
+        """What the client gets of an ErrorResponse that has just been tracked."""
+        if self.last_words is not None:
+            return b""
+        fields = self.last_error or {}
+        if fields.get("C") != _QUERY_CANCELED or self.cancel_reason is None:
+            return error
+        return encode.report(b"E", {**fields, "M": self.cancel_reason}.items())
+
     def take_swallowed_error(self) -> dict[str, str] | None:
         """The error, if any, in answer to a request of the proxy's own; it is reported once."""
         error, self.swallowed_error = self.swallowed_error, None
@@ -156,22 +197,31 @@ class Upstream:
             if len(body) != 1 or body[0] not in b"ITE":
                 raise ProtocolViolation("the server sent a malformed ReadyForQuery")
             self.status = body[0]
-            self.last_error = None
+            self.last_error = self.cancel_reason = None
             entry = self.expected.ready()
-            if self.statements.notes:
+            statements = self.statements
+            if statements.notes or statements.skipping:
                 if entry != SWALLOW:
-                    self.statements.ready()
+                    statements.ready()
                 if self.expected.settled:
-                    self.statements.abandon()
+                    statements.abandon()
             return entry
         if kind == codes.PARAMETER_STATUS:
             self.changed_parameters.append(messages.parameter_status(body))
+        elif kind == codes.DATA_ROW:
+            if self.captured is not None and self.expected.swallowing:
+                self.captured.append(messages.data_row(body))
         elif kind == codes.ERROR_RESPONSE:
-            self.last_error = messages.error_fields(body)
+            fields = messages.error_fields(body)
+            if fields.get("V", fields.get("S")) in ("FATAL", "PANIC"):
+                self.last_words = fields
+                return None
+            self.last_error = fields
+            self.failed = True
             if self.expected.swallowing:
                 self.swallowed_error = self.last_error
             self.expected.failed()
-            self.statements.failed(self.last_error)
+            self.statements.failed(body, self.last_error)
         elif kind == codes.COPY_IN_RESPONSE:
             syncs = self.expected.queue.count(SYNC_REPLY)
             self.expected.copy_in_begins()

@@ -20,10 +20,10 @@ import trio
 from pgcat_trio.embedded import EmbeddedCluster, EmbeddedError
 
 from . import memory, pgbench, poolers
-from .poolers import DIRECT, SPLITTING, BenchError, Site, running
+from .poolers import DIRECT, PGBOUNCER, SPLITTING, BenchError, Site, running
 from .process import raise_file_limit
 from .report import TARGET_CLIENTS, markdown
-from .results import Plan, Results
+from .results import PREPARED, Plan, Results
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +34,7 @@ FULL: Final = Plan("python -m tests.bench", rounds=5, seconds=3, idle_clients=20
 QUICK: Final = Plan("python -m tests.bench --quick", rounds=1, seconds=2, idle_clients=500, stream_rows=128 * 1024)
 RESULTS_PATH: Final = Path(__file__).with_name("RESULTS.md")
 
-MODES: Final = ("simple", "extended")
+MODES: Final = ("simple", "extended", PREPARED)
 CLIENTS: Final = (1, TARGET_CLIENTS, 64)
 WARM_UP_S: Final = 2
 MAX_CONNECTIONS: Final = 300
@@ -76,7 +76,8 @@ async def _run_rounds(
     async with AsyncExitStack() as stack:
         endpoints = [await stack.enter_async_context(running(name, site, login)) for name in ways]
         for endpoint in endpoints:
-            await pgbench.run(site, endpoint, loads[-1], WARM_UP_S)
+            warm_up = next(load for load in reversed(loads) if _is_wanted(endpoint, load))
+            await pgbench.run(site, endpoint, warm_up, WARM_UP_S)
         for round_number in range(1, results.plan.rounds + 1):
             for load in loads:
                 _say(f"round {round_number} of {results.plan.rounds}: {load.title}, {load.clients} clients")
@@ -87,6 +88,8 @@ async def _run_rounds(
 
 
 def _is_wanted(endpoint: Endpoint, load: pgbench.Load) -> bool:
+    if endpoint.name == PGBOUNCER and load.title == PREPARED and not poolers.pgbouncer_prepares():
+        return False
     return endpoint.name != SPLITTING or load.clients == TARGET_CLIENTS
 
 

@@ -47,7 +47,7 @@ class Run:
 
 
 def select_load(mode: str, clients: int) -> Load:
-    """pgbench -S: one row by its primary key, in the ``simple`` or the ``extended`` protocol."""
+    """pgbench -S: one row by its primary key, in the ``simple`` or the ``extended`` protocol, or ``prepared``."""
     return Load(mode, clients, ("-S", "-M", mode))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -94,6 +95,20 @@ def available() -> list[str]:
     return [DIRECT, PROXY, *([PGBOUNCER] if shutil.which("pgbouncer") else []), SPLITTING]
 
 
+def pgbouncer_version() -> str:
+    """The first line of what it says about itself."""
+    said = subprocess.run(["pgbouncer", "--version"], capture_output=True, text=True, check=True).stdout
+    return said.splitlines()[0]
+
+
+def pgbouncer_prepares() -> bool:
+    """True if it is here and can do prepared statements in transaction mode: from 1.21 on."""
+    if not shutil.which("pgbouncer"):
+        return False
+    numbers = [int(digits) for digits in re.findall(r"\d+", pgbouncer_version())]
+    return numbers[:2] >= [1, 21]
+
+
 async def _mourn(name: str, process: trio.Process, log_path: trio.Path) -> None:
     """Raise `BenchError` when the process ends."""
     status = await process.wait()
@@ -163,6 +178,7 @@ pool_mode = transaction
 default_pool_size = {POOL_SIZE}
 max_client_conn = 10000
 ignore_startup_parameters = extra_float_digits
+{"max_prepared_statements = 500" if pgbouncer_prepares() else ""}
 log_connections = 0
 log_disconnections = 0
 """

@@ -6,7 +6,6 @@ import datetime
 import os
 import platform
 import shutil
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from .memory import ROW_BYTES
 from .pgbench import SCALE
-from .poolers import PGBOUNCER, POOL_SIZE, PROXY
+from .poolers import PGBOUNCER, POOL_SIZE, PROXY, pgbouncer_prepares, pgbouncer_version
+from .results import PREPARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +27,7 @@ MB: Final = 1024 * 1024
 
 TARGET_CLIENTS: Final = 16
 TARGET_RATIO: Final = 4.0
+TARGET_PREPARED_RATIO: Final = 1.2
 TARGET_IDLE_BYTES: Final = 40 * KB
 TARGET_STREAM_BYTES: Final = 32 * MB
 
@@ -56,6 +57,8 @@ def _introduction(plan: Plan) -> Iterator[str]:
     )
     if not shutil.which("pgbouncer"):
         yield "PgBouncer is not on this machine's PATH, so it is left out (on Debian: `apt install pgbouncer`)."
+    elif not pgbouncer_prepares():
+        yield f"{pgbouncer_version()} cannot do prepared statements in transaction mode (1.21 and later can)."
     if plan.rounds == 1:
         yield "A quick run, to try out the benchmark: one short round tells little."
 
@@ -65,7 +68,11 @@ def _targets(results: Results) -> Iterator[tuple[str, ...]]:
         if load.clients == TARGET_CLIENTS:
             what = f"processor time per transaction at most {TARGET_RATIO:.0f} times PgBouncer's"
             where = f"({load.title} protocol, {load.clients} clients)"
-            yield f"{what} {where}", *_verdict(results.ratio(load, PROXY), TARGET_RATIO, "{:.1f} times")
+            if load.title != PREPARED or pgbouncer_prepares():
+                yield f"{what} {where}", *_verdict(results.ratio(load, PROXY), TARGET_RATIO, "{:.1f} times")
+    what = f"prepared statements at most {TARGET_PREPARED_RATIO} times the processor time of the simple protocol"
+    ratio = results.prepared_ratio(TARGET_CLIENTS)
+    yield f"{what} ({TARGET_CLIENTS} clients)", *_verdict(ratio, TARGET_PREPARED_RATIO, "{:.2f} times")
     of_idle = max((idle.used_bytes for idle in results.idle if idle.name == PROXY), default=None)
     clients = results.plan.idle_clients
     yield f"at most 40 KB per idle client ({clients} clients)", *_verdict(of_idle, TARGET_IDLE_BYTES, "{:.1f} KB", KB)
@@ -91,7 +98,7 @@ def _pgbench_section(results: Results) -> Iterator[str]:
     )
     header = ("clients", "", "transactions/s", "p50 ms", "p99 ms", "processor µs/transaction", "times PgBouncer's")
     for mode in dict.fromkeys(load.title for load in _select_loads(results)):
-        yield f"### {mode.capitalize()} protocol"
+        yield "### Prepared statements" if mode == PREPARED else f"### {mode.capitalize()} protocol"
         loads = [load for load in _select_loads(results) if load.title == mode]
         yield _table(header, (row for load in loads for row in _select_rows(results, load)))
 
@@ -158,8 +165,7 @@ def _machine(results: Results) -> Iterator[str]:
     yield f"Python {platform.python_version()}, pgcat-trio {version('pgcat-trio')}, trio {version('trio')}"
     yield f"PostgreSQL {results.server_version}, on the same machine, as is pgbench"
     if shutil.which("pgbouncer"):
-        said = subprocess.run(["pgbouncer", "--version"], capture_output=True, text=True, check=True).stdout
-        yield said.splitlines()[0]
+        yield pgbouncer_version()
 
 
 def _select_loads(results: Results) -> list[Load]:

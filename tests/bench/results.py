@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .poolers import PGBOUNCER
+from .poolers import PGBOUNCER, PROXY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .memory import Idle, Stream
     from .pgbench import Load, Run
+
+
+SIMPLE: Final = "simple"
+PREPARED: Final = "prepared"
+"""The title of the loads that prepare their statement once."""
 
 
 @attrs.frozen
@@ -44,6 +49,17 @@ class Results:
 
     def ratio(self, load: Load, name: str) -> float | None:
         """The median of the rounds' ratios of processor time per transaction, ``name`` to PgBouncer."""
-        pairs = zip(self.runs.get((load, name), ()), self.runs.get((load, PGBOUNCER), ()), strict=False)
-        ratios = [run.pooler_us / its.pooler_us for run, its in pairs if run.pooler_us and its.pooler_us]
-        return median(ratios) if ratios else None
+        return _ratio(self.runs.get((load, name), ()), self.runs.get((load, PGBOUNCER), ()))
+
+    def prepared_ratio(self, clients: int) -> float | None:
+        """The same for the proxy's prepared statements to its simple protocol."""
+        runs = {
+            load.title: runs for (load, name), runs in self.runs.items() if name == PROXY and load.clients == clients
+        }
+        return _ratio(runs.get(PREPARED, ()), runs.get(SIMPLE, ()))
+
+
+def _ratio(runs: Sequence[Run], others: Sequence[Run]) -> float | None:
+    pairs = zip(runs, others, strict=False)
+    ratios = [run.pooler_us / its.pooler_us for run, its in pairs if run.pooler_us and its.pooler_us]
+    return median(ratios) if ratios else None

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
+import re
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import psycopg
+import psycopg.rows
 import pytest
 import trio
+import trio.testing
 from support.client import PostgresError, bind, connect, describe_portal, execute, parse
 from support.proxy import APP_USER, ProxyThread, proxy_config, running_proxy
 
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from pgcat_trio.embedded import EmbeddedCluster
 
 CACHE = "prepared_statements_cache_size"
+FLUSH, SYNC = encode.FLUSH, encode.SYNC
 
 
 @pytest.fixture
@@ -152,40 +157,75 @@ def test_a_statement_lost_behind_our_back_is_prepared_again(proxy: ProxyThread) 
             assert client.execute("select %s::int", (n,)).fetchone() == (n,)
 
 
-def test_a_thousand_statements_over_a_cache_of_100(proxy: ProxyThread) -> None:
+def show_servers(admin_dsn: str) -> list[dict[str, Any]]:
+    with psycopg.connect(f"{admin_dsn}?sslmode=disable", autocommit=True) as console:
+        return console.cursor(row_factory=psycopg.rows.dict_row).execute("SHOW SERVERS").fetchall()
+
+
+def test_psycopg_over_a_cache_of_100(proxy: ProxyThread) -> None:
     clients = [connect_psycopg(proxy, 0) for _ in range(3)]
     for client in clients:
         client.prepared_max = 1000
-    for turn in range(2):
-        for number in range(1000):
-            client = clients[(number + turn) % 3]
-            assert client.execute(f"select {number} + %s::int", (turn,)).fetchone() == (number + turn,)
-    for client in clients:
-        in_server = client.execute("select count(*) from pg_prepared_statements", prepare=False).fetchone()
-        assert in_server is not None
-        assert in_server[0] <= 101  # and the stand-in
+    for number in range(1000):
+        client = clients[number % 3]
+        assert client.execute(f"select {number} + %s::int", (1,)).fetchone() == (number + 1,)
     for client in clients:
         client.close()
-    for backend in backends_of(proxy):
-        prepared = backend.prepared  # type: ignore[attr-defined]
-        assert len(prepared.names) <= 100
-        assert not prepared.misses or prepared.misses >= prepared.evictions >= 100
+
+
+@pytest.mark.trio
+async def test_a_thousand_statements_over_a_cache_of_100(cluster: EmbeddedCluster) -> None:
+    """No error, and what SHOW SERVERS counts is what was done, and what the servers know of it."""
+    config = proxy_config(cluster, pool_size=2, pool=f"{CACHE} = 100", general="server_round_robin = true")
+    async with running_proxy(config) as proxy, await connect(proxy) as one, await connect(proxy) as two:
+        await one.query("begin")
+        await two.query("select 'a second backend'")
+        await one.query("rollback")
+        uses = 0
+        for number in range(1000):
+            await one.ask(parse(f"select {number}", f"s{number}") + SYNC)
+        for number in [*range(1000), *range(950, 1000), *range(0, 1000, 7)]:
+            used = await one.ask(bind(name=f"s{number}") + describe_portal() + execute() + SYNC)
+            assert used.rows_or_raise() == [[str(number)]]
+            uses += 1
+        in_server = {}
+        await one.query("begin")
+        for client in (one, two):  # each on one of the two backends
+            [[pid, count]] = await client.query(
+                "select pg_backend_pid(), count(*) from pg_prepared_statements where name ~ '^pgcat_[0-9]+$'"
+            )
+            in_server[f"0x{int(str(pid)):08X}"] = int(str(count))
+        await one.query("rollback")
+        rows = await trio.to_thread.run_sync(show_servers, proxy.admin_dsn)
+    rows = [row for row in rows if row["address_id"].endswith("primary")]
+    assert {row["server_id"]: row["prepare_cache_size"] for row in rows} == in_server == dict.fromkeys(in_server, 100)
+    assert len(in_server) == 2
+    assert sum(row["prepare_cache_hit"] + row["prepare_cache_miss"] for row in rows) == 1000 + uses
+    for row in rows:
+        assert row["prepare_cache_miss"] - row["prepare_cache_eviction"] == 100
+        assert row["prepare_cache_hit"] >= 10
 
 
 def test_pgbench_with_more_clients_than_backends(cluster: EmbeddedCluster) -> None:
     # A thread for each client: pgbench blocks the thread when it prepares, also in a transaction that holds a backend.
     config = proxy_config(cluster, pool_size=4, auth_type="trust", pool=f"{CACHE} = 100")
+    seconds = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "3"))
     with ProxyThread(config) as proxy:
         where = ["-h", proxy.host, "-p", str(proxy.port), "-U", APP_USER, cluster.database]
         environ = {**os.environ, **cluster.environ, "PGSSLMODE": "disable"}
         for options in (
             ["-i", "-I", "dtgvp", "-s", "1", "-q"],
-            ["-n", "-M", "prepared", "-c", "20", "-j", "20", "-t", "40"],
+            ["-n", "-M", "prepared", "-c", "50", "-j", "50", "-T", str(math.ceil(seconds))],
         ):
             command = [str(cluster.bin_dir / "pgbench"), *options, *where]
-            done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
-            assert done.returncode == 0, done.stderr
-        assert "number of transactions actually processed: 800/800" in done.stdout
+            done = subprocess.run(
+                command, env=environ, capture_output=True, text=True, timeout=60 + seconds, check=False
+            )
+            assert (done.returncode, "ERROR" in done.stderr) == (0, False), done.stderr
+        assert "number of failed transactions: 0 " in done.stdout
+        transactions = re.search(r"actually processed: (\d+)", done.stdout)
+        assert transactions is not None
+        assert int(transactions[1]) >= 100
         with psycopg.connect(f"{proxy.dsn()}?sslmode=disable") as client:
             sums = "select (select sum(bbalance) from pgbench_branches) = (select sum(delta) from pgbench_history)"
             assert client.execute(sums).fetchone() == (True,)
@@ -216,6 +256,44 @@ async def test_what_a_prepared_statement_leaves_behind_is_cleaned(cluster: Embed
         await one.ask(bind(name="s") + execute() + encode.SYNC)
         with trio.fail_after(5):
             assert await two.query("show work_mem") != [["77MB"]]
+
+
+MINE, FAILS = "select 'mine'", bind(name="nobody's")
+USE = bind() + execute()
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [USE],
+        [FAILS + USE, USE],
+        [FAILS + parse(MINE), USE],
+        [FAILS + encode.message(b"C", b"S\0"), USE],
+        [parse(MINE, "a") + bind(name="a") + FAILS + USE, USE],
+        [parse(MINE, "a"), FAILS, USE],
+        [FAILS + FLUSH + parse(MINE) + FLUSH, USE],
+        [parse(MINE, "a") + FLUSH + FAILS + FLUSH + parse(MINE), USE],
+        [parse("selec", "a") + FLUSH + USE, USE],
+        [parse("selec"), USE],
+    ],
+)
+@pytest.mark.parametrize("remembers", [True, False])
+@pytest.mark.parametrize("pace", ["at once", "in pieces"])
+async def test_nobody_gets_at_anothers_unnamed_statement(
+    cluster: EmbeddedCluster, requests: list[bytes], remembers: bool, pace: str
+) -> None:
+    config = proxy_config(cluster, pool_size=1, pool=f"{CACHE} = 10")
+    async with running_proxy(config) as proxy, await connect(proxy) as one, await connect(proxy) as other:
+        if remembers:
+            await one.ask(parse(MINE) + SYNC)
+        await other.ask(parse("select 'another''s'") + SYNC)
+        script = b"".join(request + SYNC for request in requests)
+        for piece in [script] if pace == "at once" else re.findall(b".*?(?:%b|%b)" % (FLUSH, SYNC), script, re.DOTALL):
+            await one.send(piece)
+            await trio.testing.wait_all_tasks_blocked(0.005)
+        rows = [row for _ in requests for row in (await one.reply()).rows]
+        assert [row for row in rows if row != ["mine"]] == []
 
 
 @pytest.mark.trio

@@ -135,6 +135,10 @@ def test_a_wrong_value_is_refused_with_what_to_do(
         ("pool", "checkout_failure_limit = 0", lambda c: c.pools["app"].checkout_failure_limit, None),
         ("pool", "checkout_failure_limit = 3", lambda c: c.pools["app"].checkout_failure_limit, 3),
         ("pool", 'automatic_sharding_key = \'"t"."id"\'', lambda c: c.pools["app"].automatic_sharding_key, "t.id"),
+        ("general", "query_wait_timeout = 500", lambda c: c.pools["app"].users[0].wait_timeout_s, 0.5),
+        ("general", "connect_timeout = 500", lambda c: c.pools["app"].users[0].wait_timeout_s, 0.5),
+        ("pool", "transaction_timeout = 500", lambda c: c.pools["app"].users[0].transaction_timeout_s, 0.5),
+        ("user", "client_idle_timeout = 500", lambda c: c.pools["app"].users[0].client_idle_timeout_s, 0.5),
         ("user", "statement_timeout = 500", lambda c: c.pools["app"].users[0].statement_timeout_s, 0.5),
         ("user", 'auth_type = "Trust"', lambda c: c.pools["app"].users[0].auth_type, AuthType.TRUST),
         ("user", 'password = ""', lambda c: c.pools["app"].users[0].password, Secret("")),
@@ -159,6 +163,9 @@ def test_defaults_are_those_of_pgcat(valid: str) -> None:
     assert (general.connect_timeout_s, general.idle_timeout_s, general.server_lifetime_s) == (1.0, 600.0, 3600.0)
     assert (general.healthcheck_timeout_s, general.healthcheck_delay_s, general.ban_time_s) == (1.0, 30.0, 60.0)
     assert (general.idle_client_in_transaction_timeout_s, general.shutdown_timeout_s) == (0.0, 60.0)
+    (user,) = pool.users
+    assert (user.client_idle_timeout_s, user.transaction_timeout_s, user.statement_timeout_s) == (0.0, 0.0, 0.0)
+    assert (user.query_wait_timeout_s, user.wait_timeout_s) == (0.0, 1.0)
     assert (general.worker_threads, general.autoreload_s, general.server_round_robin) == (4, None, True)
     assert (general.tcp_keepalives_idle_s, general.tcp_keepalives_interval_s, general.tcp_keepalives_count) == (5, 5, 5)
     assert (general.tcp_user_timeout_ms, general.dns_max_ttl_s, general.prometheus_exporter_port) == (

@@ -12,7 +12,7 @@ from support.scripted_backend import Refusal
 from support.world import World, config_of, open_world
 
 from pgcat_trio.config.model import Role
-from pgcat_trio.errors import ServerError, ServerUnavailable
+from pgcat_trio.errors import LoginRefused, ServerUnavailable
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
@@ -98,8 +98,8 @@ async def test_server_that_refuses_fails_all_who_wait_with_its_reason(autojump_c
             world.nursery.start_soon(asker.run)
         for asker in askers:
             await asker.done.wait()
-            assert isinstance(asker.error, ServerError)
-            assert (asker.error.sqlstate, asker.error.message) == ("53300", "sorry, too many clients already")
+            assert isinstance(asker.error, LoginRefused)
+            assert (asker.error.sqlstate, asker.error.reason) == ("53300", "sorry, too many clients already")
         assert trio.current_time() - world.cluster.pools[0].server.banned_until > 0
         assert world.counts() == (0, 0, 0)
 

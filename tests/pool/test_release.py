@@ -332,3 +332,16 @@ async def test_released_twice_over_many_rounds_nothing_leaks(autojump_clock: Moc
             await world.idle()
             assert world.pool.busy == 0
             assert world.primary.connections == len(world.pool.backends)
+
+
+@pytest.mark.trio
+@both_ways
+async def test_each_of_several_requests_is_cancelled(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        backend = await acquire(world)
+        await say(backend, encode.query("SELECT pg_sleep(100)") * 3, b"QQQ")
+        await world.idle()
+        world.pool.release(backend)
+        await trio.sleep(2)
+        assert list(world.pool.idle) == [backend]
+        assert world.primary.errors == ["canceling statement due to user request"] * 3

@@ -12,7 +12,7 @@ from support.scripted_server import Gate, ScriptedServer
 from support.world import config_of, open_world
 
 from pgcat_trio.config.model import Role, SslMode
-from pgcat_trio.errors import AuthenticationFailed, ProxyError, ServerError, ServerUnavailable
+from pgcat_trio.errors import LoginRefused, ProxyError, ServerError, ServerLoginFailed, ServerUnavailable
 from pgcat_trio.net.tls import server_facing_context
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ async def test_each_way_to_log_in(autojump_clock: MockClock, auth: str) -> None:
     async with open_world(servers=[server]) as world:
         backend = await acquire(world)
         assert backend.parameters["server_version"] == "18.0"
-        assert backend.parameters["application_name"] == "pgcat-trio"
+        assert backend.parameters["application_name"] == ""
         assert (backend.pid, backend.key) == (101, b"keye")
         world.pool.release(backend)
 
@@ -135,7 +135,7 @@ async def test_no_password_to_answer_with(autojump_clock: MockClock, auth: str) 
     server = ScriptedServer(auth=auth, password="")
     async with open_world(servers=[server]) as world:
         world.pool.target = world.pool.target.__class__("primary", 1, "app", "ann", None, dialer=world.dial)
-        with pytest.raises(AuthenticationFailed, match="asks for a password for user 'ann', but none is configured"):
+        with pytest.raises(ServerLoginFailed, match="asks for a password for user 'ann', but none is configured"):
             await acquire(world)
         await world.idle()
         assert server.connections == 0
@@ -145,8 +145,10 @@ async def test_no_password_to_answer_with(autojump_clock: MockClock, auth: str) 
 async def test_the_servers_own_refusal_is_passed_on(autojump_clock: MockClock) -> None:
     server = ScriptedServer(greeting_error=Refusal("3D000", 'database "app" does not exist', "FATAL"))
     async with open_world(servers=[server]) as world:
-        with pytest.raises(ServerError) as caught:
+        with pytest.raises(LoginRefused) as caught:
             await acquire(world)
+        assert caught.value.message == 'server primary:1 refused the proxy\'s login: database "app" does not exist'
+        assert caught.value.hint == "Check the database of the pool's shard in the proxy's configuration."
         assert caught.value.fields == {
             "S": "FATAL",
             "V": "FATAL",
@@ -220,21 +222,25 @@ async def test_certificate_of_another_server_is_refused(autojump_clock: MockCloc
 
 @pytest.mark.trio
 @pytest.mark.parametrize(
-    ("bytes_sent", "words"),
+    ("bytes_sent", "sqlstate", "words"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n", "does not speak PostgreSQL"),
-        (b"R\x00\x00\x00\x08\x00\x00\x00\x07", "authentication method that is not supported"),
-        (b"R\x00\x00\x00\x04", "malformed authentication request"),
-        (b"K\x00\x00\x00\x04", "malformed BackendKeyData"),
-        (b"D\x00\x00\x00\x04", "sent 'D' during the login"),
-        (b"R\x00\x00\x00\x0c\x00\x00\x00\x0ax", "broke off the login"),
+        (b"HTTP/1.1 400 Bad Request\r\n", "08001", "does not keep to PostgreSQL's protocol: it sent a message of"),
+        (b"R\x00\x00\x00\x08\x00\x00\x00\x07", "28P01", "authentication method that is not supported"),
+        (b"R\x00\x00\x00\x04", "08001", "malformed authentication request"),
+        (b"K\x00\x00\x00\x04", "08001", "malformed BackendKeyData"),
+        (b"D\x00\x00\x00\x04", "08001", "sent a message 'D' during the login"),
+        (b"R\x00\x00\x00\x0c\x00\x00\x00\x0ax", "08001", "broke off the login"),
     ],
 )
-async def test_what_is_no_postgresql_server(autojump_clock: MockClock, bytes_sent: bytes, words: str) -> None:
+async def test_what_is_no_postgresql_server(
+    autojump_clock: MockClock, bytes_sent: bytes, sqlstate: str, words: str
+) -> None:
     server = ScriptedServer(first_words=bytes_sent)
     async with open_world(servers=[server]) as world:
-        with pytest.raises(ProxyError, match=words):
+        with pytest.raises(ProxyError, match=words) as caught:
             await acquire(world)
+        assert (caught.value.sqlstate, caught.value.severity) == (sqlstate, "ERROR")
+        assert "primary:1" in caught.value.message
         assert world.counts() == (0, 0, 0)
         await world.idle()
         assert server.connections == 0
@@ -244,7 +250,7 @@ async def test_what_is_no_postgresql_server(autojump_clock: MockClock, bytes_sen
 async def test_nonsense_right_after_the_login_leaves_nothing_open(autojump_clock: MockClock) -> None:
     server = ScriptedServer(after_login=b"Z\x00\x00\x00\x01")
     async with open_world(servers=[server]) as world:
-        with pytest.raises(ProxyError, match="impossible length"):
+        with pytest.raises(ServerUnavailable, match=r"primary:1 does not keep to .* impossible length"):
             await acquire(world)
         assert world.counts() == (0, 0, 0)
         await world.idle()

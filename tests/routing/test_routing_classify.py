@@ -60,7 +60,7 @@ def test_transaction_control(sql: str, expected: TransactionControl) -> None:
         ("SELECT nextval('s')", "nextval"),
         ("SELECT * FROM t FOR UPDATE", "locks rows"),
         ("WITH x AS (DELETE FROM t RETURNING 1) SELECT 1", "DELETE"),
-        ("SELECT set_config('a.b', 'c', true)", "settings"),
+        ("SELECT set_config('a.b', 'c', false)", "settings"),
         ("SELECT 'a", "unterminated"),
         ("SELECT FROM FROM", "parser"),
         ("", "no statement"),

@@ -37,7 +37,7 @@ LONG = b"x" * LONG_TEXT_BYTES
         (b"INSERT INTO t VALUES ('" + LONG + b"');\n", Effect.NONE),
         (b"SELECT '" + LONG + b"', set_config('a.b', 'c', false)", Effect.SETTINGS),
         (b"SELECT '" + LONG + b"', PG_ADVISORY_LOCK(1)", Effect.ADVISORY_LOCKS),
-        (b"PREPARE p AS SELECT '" + LONG + b"'", Effect.PREPARED),
+        (b"PREPARE p AS SELECT '" + LONG + b"'", Effect.PREPARED | Effect.STATEMENTS),
         (b"DECLARE c CURSOR WITH HOLD FOR SELECT '" + LONG + b"'", Effect.CURSORS),
         (b"DO $$ /*" + LONG + b"*/ $$", Effect.UNKNOWN),
         (b"SET work_mem = '" + LONG + b"'", Effect.SETTINGS),

@@ -34,7 +34,7 @@ COLUMNS = {
         INT4: "pool_size min_pool_size reserve_pool max_connections current_connections paused disabled",
     },
     "CLIENTS": {
-        TEXT: "client_id database user application_name state",
+        TEXT: "client_id database user application_name state pinned",
         NUMERIC: "transaction_count query_count error_count age_seconds maxwait maxwait_us",
     },
     "SERVERS": {
@@ -49,6 +49,9 @@ COLUMNS = {
 ORDER = {
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections "
     "current_connections paused disabled",
+    # What PgCat has not stands last.
+    "CLIENTS": "client_id database user application_name state transaction_count query_count error_count age_seconds "
+    "maxwait maxwait_us pinned",
 }
 
 
@@ -136,7 +139,7 @@ def test_clients_and_pools_follow_what_happens(proxy: ProxyThread, console: psyc
         ask_until(console, "SHOW CLIENTS", application_name="second", state="idle", database="app")
         ask_until(console, "SHOW SERVERS", application_name="first", state="active", address_id="app_shard_0_primary")
         # The one backend of the primary is taken: the second has to wait for it.
-        waiter = threading.Thread(target=second.execute, args=["create temp table nothing2 ()"])
+        waiter = threading.Thread(target=second.execute, args=["create temp table nothing2 () on commit drop"])
         waiter.start()
         try:
             ask_until(console, "SHOW CLIENTS", application_name="second", state="waiting")

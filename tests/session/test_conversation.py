@@ -9,6 +9,7 @@ import trio
 from support.transcript import IN_TRANSACTION, READY, bind, execute, extended, parse, rows, shape
 from support.world import By, config_of, open_world
 
+from pgcat_trio.routing.effects import Effect
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
@@ -118,13 +119,16 @@ async def test_notices_arrive_at_once(autojump_clock: MockClock, by: By) -> None
 
 @pytest.mark.trio
 @both_ways
-async def test_prepared_statements_are_gone_with_the_transaction(autojump_clock: MockClock, by: By) -> None:
-    async with open_world(by=by) as world:
+async def test_prepared_statements_are_gone_with_the_session(autojump_clock: MockClock, by: By) -> None:
+    config = config_of(pool="prepared_statements_cache_size = 0")
+    async with open_world(config, by=by) as world:
         client, other = await world.connect(), await world.connect()
         await client.send(parse("SELECT 1", "mine") + bind("mine") + execute() + encode.SYNC)
         await client.reply()
+        assert client.session.pinned is Effect.STATEMENTS
+        await client.leave()
         await world.idle()
-        assert world.primary.texts()[-1] == "DEALLOCATE ALL"
+        assert world.primary.texts()[-1] == "DISCARD ALL"
         assert await other.query("SELECT 2") == rows("2") + READY
 
 

@@ -89,11 +89,13 @@ async def test_error_names_the_server_and_the_danger(autojump_clock: MockClock, 
 @pytest.mark.parametrize(
     ("request_", "answer"),
     [
-        (encode.query(SLEEP), "E(fatal 57P01) ZI"),
-        (encode.query(SLEEP) * 2, "E(fatal 57P01) ZI E(error 08006) ZI"),
-        (extended(SLEEP) + encode.SYNC, "1 2 E(fatal 57P01) ZI"),
+        (encode.query(SLEEP), "E(error 57P01) ZI"),
+        (encode.query(SLEEP) * 2, "E(error 57P01) ZI E(error 57P01) ZI"),
+        (encode.query("SELECT 1") + encode.query(SLEEP), "T D C ZI E(error 57P01) ZI"),
+        (extended(SLEEP) + encode.SYNC, "1 2 E(error 57P01) ZI"),
+        (extended(SLEEP) + encode.SYNC + encode.query("SELECT 1"), "1 2 E(error 57P01) ZI E(error 57P01) ZI"),
     ],
-    ids=["one", "two", "extended"],
+    ids=["one", "two", "second", "extended", "both protocols"],
 )
 async def test_servers_last_words_are_the_answer(
     autojump_clock: MockClock, by: By, request_: bytes, answer: str
@@ -102,8 +104,48 @@ async def test_servers_last_words_are_the_answer(
         client = await world.connect()
         await client.send(request_)
         await (await process_of(world)).end(FAREWELL)
-        assert shape(await client.reply(answer.count("Z"))) == answer
+        said = await client.reply(answer.count("Z"))
+        assert shape(said) == answer
+        words = fields_of(said[said.index(b"E\x00") :])
+        assert words["M"] == FAREWELL
+        assert "may or may not have been committed" in words["H"]
         await goes_on(client)
+
+
+@pytest.mark.trio
+@both_ways
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+async def test_nothing_of_the_last_words_is_lost(autojump_clock: MockClock, by: By, mode: str) -> None:
+    """All fields, whatever they mean; only the severity tells the truth about the client's connection."""
+    said = {"S": "FATAL", "V": "FATAL", "C": "57P02", "M": "crash", "D": "Why.", "H": "What to do.", "R": "quickdie"}
+    async with open_world(config_of(pool=f'pool_mode = "{mode}"'), by=by) as world:
+        client = await world.connect()
+        await client.send(encode.query(SLEEP))
+        process = await process_of(world)
+        await process.send(encode.report(b"E", said.items()))
+        await process.end()
+        severity = "FATAL" if mode == "session" else "ERROR"
+        answer = await (client.rest() if mode == "session" else client.reply())
+        assert fields_of(answer) == {**said, "S": severity, "V": severity}
+        assert shape(answer).count("E(") == 1
+
+
+@pytest.mark.trio
+@both_ways
+async def test_last_words_right_behind_an_answer(autojump_clock: MockClock, by: By) -> None:
+    """The client has all it asked for; what the server says then is nobody's."""
+
+    async def answer_and_go(process: ScriptedBackend) -> None:
+        last = encode.report(b"E", [("S", "FATAL"), ("V", "FATAL"), ("C", "57P01"), ("M", FAREWELL)])
+        await process.send(encode.command_complete("SELECT") + READY + last)
+        process.expect_no_ready()
+
+    async with open_world(by=by) as world:
+        world.primary.scripts["SELECT last"] = answer_and_go
+        client = await world.connect()
+        assert await client.query("SELECT last") == encode.command_complete("SELECT") + READY
+        await goes_on(client)
+        assert world.primary.dials == 2
 
 
 @pytest.mark.trio
@@ -155,12 +197,16 @@ async def test_idle_in_transaction_extended(autojump_clock: MockClock, by: By) -
 @pytest.mark.trio
 @both_ways
 async def test_idle_in_transaction_with_last_words(autojump_clock: MockClock, by: By) -> None:
+    """A driver that was told FATAL unasked would take its connection for dead, or wait for its end."""
     async with open_world(by=by) as world:
         client = await world.connect()
         await client.query("BEGIN")
         await (await process_of(world)).end(FAREWELL)
-        assert shape(await client.message()) == "E(fatal 57P01)"
-        assert shape(await client.query("INSERT INTO t")) == "E(error 08006) ZI"
+        await world.idle()
+        said = await client.query("INSERT INTO t")
+        assert shape(said) == "E(error 57P01) ZI"
+        assert fields_of(said)["M"] == FAREWELL
+        assert "INSERT INTO t" not in world.primary.texts()
         await goes_on(client)
 
 
@@ -218,7 +264,7 @@ async def test_extended_without_sync(autojump_clock: MockClock, by: By, words: s
         for letter in "12DC":
             assert shape(await client.message()) == letter
         await (await process_of(world)).end(words)
-        assert shape(await client.message()) == ("E(fatal 57P01)" if words else "E(error 08006)")
+        assert shape(await client.message()) == ("E(error 57P01)" if words else "E(error 08006)")
         await client.send(parse("INSERT INTO t"), bind(), execute())
         await world.idle()
         await client.send(encode.SYNC)
@@ -239,17 +285,20 @@ async def test_extended_without_sync(autojump_clock: MockClock, by: By, words: s
     ],
     ids=["done", "fail", "extended as libpq does", "extended"],
 )
-async def test_during_copy_in(autojump_clock: MockClock, by: By, begin: bytes, end: bytes, answer: str) -> None:
+@pytest.mark.parametrize("words", ["", FAREWELL])
+async def test_during_copy_in(
+    autojump_clock: MockClock, by: By, begin: bytes, end: bytes, answer: str, words: str
+) -> None:
     async with open_world(by=by) as world:
         client = await world.connect()
         await client.send(begin)
         while (await client.message())[:1] != b"G":
             pass
         await client.send(encode.message(b"d", b"row\n"))
-        await (await process_of(world)).end()
+        await (await process_of(world)).end(words)
         await world.idle()
         await client.send(encode.message(b"d", b"row\n"), end)
-        assert shape(await client.reply()) == answer
+        assert shape(await client.reply()) == (answer.replace("08006", "57P01") if words else answer)
         await goes_on(client)
 
 
@@ -276,7 +325,7 @@ async def test_while_the_clients_settings_are_applied(autojump_clock: MockClock,
         await gate.reached.wait()
         await (await process_of(world)).end(FAREWELL)
         gate.opened.set()
-        assert shape(await tokyo.reply()) == "E(error 08006) ZI"
+        assert shape(await tokyo.reply()) == "E(error 57P01) ZI"
         await goes_on(tokyo)
 
 

@@ -241,10 +241,3 @@ async def test_login_ends_while_its_settings_are_tried(autojump_clock: MockClock
         assert world.counts() == (1, 1, 0)
         client = await world.connect()
         assert await show(client, "TimeZone") == "UTC"
-
-
-@pytest.mark.trio
-async def test_replication_is_refused(autojump_clock: MockClock) -> None:
-    async with open_world() as world:
-        assert shape(await log_in(world, replication="database")) == "E(fatal 0A000)"
-        await world.connect(replication="off")

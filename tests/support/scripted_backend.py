@@ -33,6 +33,14 @@ _STATEMENTS: Final = re.compile(r"(?:'(?:[^']|'')*'|[^;'])+")
 _SET: Final = re.compile(r"""SET ([\w."]+) TO\s+(E?)'((?:[^']|'')*)'$""", re.IGNORECASE)
 _RESET: Final = re.compile(r'RESET ([\w."]+)$', re.IGNORECASE)
 _SLEEP: Final = re.compile(r"SELECT pg_sleep\(([\d.]+)\)$", re.IGNORECASE)
+_INSPECTED: Final = re.compile(r"SELECT '([A-Z_]+)',(?:  E'([^']*)')?")
+_LEFT: Final = {
+    "ADVISORY_LOCKS": (r"SELECT pg_advisory_lock\(", r"SELECT pg_advisory_unlock"),
+    "TEMPORARY": (r"CREATE TEMP", r"DROP|DISCARD"),
+    "STATEMENTS": (r"PREPARE", r"DEALLOCATE|DISCARD"),
+    "LISTEN": (r"LISTEN", r"UNLISTEN|DISCARD"),
+}
+"""What statements leave behind in this process, and which take it away."""
 _SERIES: Final = re.compile(r"SELECT generate_series\(1, (\d+)\)$", re.IGNORECASE)
 
 
@@ -59,6 +67,7 @@ class ScriptedBackend:
         self._buffer = b""
         self._prepared: dict[bytes, str] = {}
         self._portal = ""
+        self._left: dict[str, str] = {}
         self._running: trio.CancelScope | None = None
         self._ended = False
         self._answered = False
@@ -75,6 +84,10 @@ class ScriptedBackend:
             await self.send(Refusal("57P01", last_words, "FATAL").message)
         self._ended = True
         await trio.aclose_forcefully(self.stream)
+
+    async def hear(self) -> tuple[int, bytes]:
+        """The client's next message, for a script that wants to read it: its letter's code and its body."""
+        return await self._message()
 
     def expect_no_ready(self) -> None:
         """A script has said all there is to say to this request, ReadyForQuery included."""
@@ -96,10 +109,10 @@ class ScriptedBackend:
 
     async def greet(self, startup: dict[str, str]) -> None:
         self.key = b"key" + bytes([self.pid % 256])
-        self.settings.update((name, value) for name, value in startup.items() if name in REPORTED)
+        self.settings.update((name, value) for name, value in startup.items() if name in self.server.parameters)
         self._defaults = dict(self.settings)
         await self.server.at("parameters")
-        await self.send(b"".join(encode.parameter_status(name, self.settings[name]) for name in REPORTED))
+        await self.send(b"".join(encode.parameter_status(name, self.settings[name]) for name in self.server.parameters))
         await self.send(encode.notice_response("a warning of no importance"))
         await self.send(encode.backend_key_data(self.pid, self.key))
         await self.server.at("ready")
@@ -189,6 +202,8 @@ class ScriptedBackend:
                 await self._rows([str(number) for number in range(1, int(match[1]) + 1)], described)
             elif re.match("SELECT 1/0", statement):
                 raise Refusal("22012", "division by zero")
+            elif re.match(r"\(?SELECT '[A-Z_]+',", statement):
+                await self._inspected(statement, described)
             elif re.match("SELECT", statement):
                 await self._rows([statement.removeprefix("SELECT ").replace("pid", str(self.pid))], described)
             elif re.match("SHOW", statement):
@@ -202,11 +217,33 @@ class ScriptedBackend:
                 await self._set(statement)
             else:
                 self._control(statement)
+        for left, (begins, ends) in _LEFT.items():
+            if re.match(begins, statement):
+                self._left[left] = statement.split()[-1]
+            elif re.match(ends, statement):
+                self._left.pop(left, None)
         interrupted, self._running = self._running.cancelled_caught, None
         if interrupted:
             raise Refusal("57014", "canceling statement due to user request")
         if not self._ended and not self._answered:
             await self.send(encode.command_complete(statement.split()[0]))
+
+    async def _inspected(self, statement: str, described: bool) -> None:
+        """The proxy's question what is left in this process (`pool.inspection`)."""
+        rows: list[list[str | None]] = []
+        for kind, name in _INSPECTED.findall(statement):
+            if name:
+                rows.append([kind, name, self.settings.get(name)])
+            elif kind == "SETTINGS":
+                changed = self.settings.items() - self._defaults.items()
+                rows += [[kind, each, value] for each, value in changed]
+            elif kind == "STATEMENTS" and "from_sql" not in statement and any(self._prepared):
+                rows.append([kind, "", ""])
+            elif kind in self._left:
+                rows.append([kind, self._left[kind] if kind == "LISTEN" else "", ""])
+        if described:
+            await self.send(encode.row_description([("kind", 25), ("name", 25), ("value", 25)]))
+        await self.send(b"".join(map(encode.data_row, rows)))
 
     def _control(self, statement: str) -> None:
         word = statement.split()[0]
@@ -235,6 +272,8 @@ class ScriptedBackend:
                 raise Refusal("22023", f'invalid value for parameter "{name}": "{value}"')
             changes = {name: value}
         elif statement in ("RESET ALL", "DISCARD ALL"):
+            if statement == "DISCARD ALL":
+                self._prepared.clear()
             changes = {name: self._defaults.get(name, "") for name in self.settings}
         elif match := _RESET.match(statement):
             name = match[1].replace('"', "")
@@ -242,7 +281,7 @@ class ScriptedBackend:
         else:
             changes = {}
         for name, value in changes.items():
-            if self.settings.get(name) != value and name in REPORTED:
+            if self.settings.get(name) != value and name in self.server.parameters:
                 await self.send(encode.parameter_status(name, value))
             self.settings[name] = value
 

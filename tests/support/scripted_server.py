@@ -52,6 +52,8 @@ class ScriptedServer:
     """(process id, statement) in the order in which they were begun."""
     errors: list[str] = attrs.field(factory=list)
     """What went wrong with statements, in the server's words."""
+    startups: list[dict[str, str]] = attrs.field(factory=list)
+    """The parameters of all startup packets, refused ones too."""
     cancels: list[int] = attrs.field(factory=list)
     """The process ids that CancelRequests named."""
     dials: int = 0
@@ -117,6 +119,7 @@ class ScriptedServer:
             await self._cancel(packet)
             return
         assert isinstance(packet, messages.StartupMessage)
+        self.startups.append(packet.parameters)
         await self.at("startup")
         if self.first_words:
             await backend.send(self.first_words)

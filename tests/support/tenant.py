@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from pgcat_trio.wire import encode
+from pgcat_trio.wire import codes, encode
 
 from . import client as pg
 
@@ -83,7 +83,8 @@ class Tenant:
             self.transaction,
             self.rollback,
             self.fail,
-            self.dirty,
+            self.keep,
+            self.listen,
             self.copy,
         ]
         ill = [self.leave_in_query, self.leave_in_transaction, self.leave_in_commit, self.leave_in_message]
@@ -146,12 +147,35 @@ class Tenant:
         await client.query("rollback")
         return True
 
-    async def dirty(self, client: pg.Client) -> bool:
-        """Leave a setting, a temporary table, a lock and a prepared statement behind: nobody must ever see them."""
-        await client.query(f"set tenant.secret = '{self._name}'")
-        await client.query(f"create temp table mine as select {self.number}")
+    async def keep(self, client: pg.Client) -> bool:
+        """A setting, a temporary table, a lock and a prepared statement: ours until we undo them, and nobody else's."""
+        secret = f"{self._name}-{self._new_serial()}"
+        await client.query(f"set tenant.secret = '{secret}'")
+        await self._insert_acknowledged(client, secret)
+        await client.query(f"create temp table mine as select {self.number} as number")
         await client.query(f"select pg_advisory_lock({self.number})")
         await client.query(f"prepare mine as select {self.number}")
+        sql = f"select (select number from mine), pg_advisory_unlock({self.number}), pg_advisory_unlock({self.number})"
+        assert await client.query(sql) == [[str(self.number), "t", "f"]]
+        assert await client.query("execute mine") == [[str(self.number)]]
+        if self._random.random() < 0.2:
+            return self._leave(client)
+        undoing = ("discard all",), ("drop table mine", "deallocate mine", "reset tenant.secret")
+        for sql in self._random.choice(undoing):
+            await client.query(sql)
+        return True
+
+    async def listen(self, client: pg.Client) -> bool:
+        """What is notified on a channel of our own comes to us."""
+        payload = f"{self._name}-{self._new_serial()}"
+        await client.query(f"listen channel_{self.number}")
+        await client.send(encode.query(f"notify channel_{self.number}, '{payload}'"))
+        missing = {codes.NOTIFICATION_RESPONSE, codes.READY_FOR_QUERY}
+        while missing:
+            kind, body = await client.message()
+            missing.discard(kind)
+            assert kind != codes.NOTIFICATION_RESPONSE or body.endswith(f"{payload}\0".encode()), body
+        await client.query("unlisten *")
         return True
 
     async def copy(self, client: pg.Client) -> bool:
@@ -235,6 +259,11 @@ class Tenant:
             written.add(serial)
         assert len(transactions) == 1, f"{self._name}: one transaction became several: {transactions}"
         return written
+
+    async def _insert_acknowledged(self, client: pg.Client, secret: str) -> None:
+        serial = self._new_serial()
+        await self._insert(client, serial, secret)
+        self.acknowledged.add(serial)
 
     async def _insert(self, client: pg.Client, serial: int, secret: str = "", extra: str = "null") -> list[str | None]:
         sql = f"insert into ledger values ({self.number}, {serial}) returning {_IDENTITY}, {extra}"

@@ -107,6 +107,9 @@ class World:
     def find_cluster(self, database: str, user: str) -> Cluster | None:
         return self.clusters.get((database, user))
 
+    def physical_pool(self, database: str, user: str) -> str:
+        return "app"
+
     def find_account(self, database: str, user: str) -> Account:
         return self.auth
 
@@ -153,6 +156,7 @@ class World:
                     self.pools,
                     self.poller,
                     reset=config.cleanup_server_connections,
+                    tracking=cluster.tracking,
                 )
             )
         self.clusters["app", "ann"] = cluster
@@ -214,8 +218,7 @@ class World:
             await trio.sleep(SWEEP_PERIOD_S)
             now = trio.current_time()
             for connection in self.connections:
-                if connection.session is not None:
-                    connection.session.sweep(now)
+                connection.sweep(now)
             for server in self.bans.values():
                 server.expire_ban(now)
             for cluster in self.clusters.values():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pgcat_trio.errors import ProtocolViolation
 from pgcat_trio.wire import encode
+from pgcat_trio.wire.replies import QUERY_REPLY
 from pgcat_trio.wire.upstream import Upstream
 
 READY = {status: encode.ready_for_query(ord(status)) for status in "ITE"}
@@ -52,6 +53,7 @@ def receive(pieces: list[bytes], sent: str) -> tuple[bytes, Facts]:
         upstream.between_messages,
         upstream.changed_parameters,
         upstream.last_error,
+        upstream.last_words,
         upstream.swallowed_error,
     )
 
@@ -173,13 +175,51 @@ def test_an_unasked_ready_for_query_leaves_the_connection_to_nobody_else() -> No
     assert upstream.expected.in_doubt
 
 
-def test_the_servers_last_words_are_kept_until_it_is_ready_again() -> None:
+def test_an_error_is_kept_until_the_server_is_ready_again() -> None:
     upstream = Upstream()
     upstream.expected.sent(b"Q", unsynced=False)
     upstream.feed(ERROR)
     assert upstream.last_error == {"S": "ERROR", "V": "ERROR", "C": "42P01", "M": "no such table"}
     upstream.feed(READY["I"])
     assert upstream.last_error is None
+
+
+@pytest.mark.parametrize("severity", ["FATAL", "PANIC"])
+def test_the_servers_last_words_are_cut_out_wherever_they_stand(severity: str) -> None:
+    """However they arrive, and whatever is around them."""
+    words = encode.report(b"E", [("S", "LETZTE"), ("V", severity), ("C", "57P01"), ("M", "goodbye")])
+    before = ROW + ERROR
+    for pieces in ([before + words], [before, words], pieces_of(before + words, 1), pieces_of(before + words, 7)):
+        upstream = Upstream()
+        upstream.expected.sent(b"Q", unsynced=False)
+        assert b"".join(upstream.feed(piece) for piece in pieces) == before
+        assert upstream.last_words == {"S": "LETZTE", "V": severity, "C": "57P01", "M": "goodbye"}
+        assert upstream.last_error is not None
+        assert upstream.last_error["C"] == "42P01"
+        assert list(upstream.expected.queue) == [QUERY_REPLY]
+
+
+def test_last_words_in_answer_to_our_own_query_are_no_refusal() -> None:
+    upstream = Upstream()
+    own_then_query(upstream)
+    assert upstream.feed(encode.report(b"E", [("S", "FATAL"), ("C", "57P01")])) == b""
+    assert upstream.last_words == {"S": "FATAL", "C": "57P01"}
+    assert upstream.take_swallowed_error() is None
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_a_cancellation_of_the_proxys_own_is_told_as_what_it_is(size: int) -> None:
+    fields = {"S": "ERROR", "V": "ERROR", "C": "57014", "M": "because of a user", "F": "postgres.c"}
+    cancelled = encode.report(b"E", fields.items())
+    upstream = Upstream()
+    upstream.expected.sent(b"QQQ", unsynced=False)
+    upstream.cancel_reason = "because of the time"
+    out = b"".join(map(upstream.feed, pieces_of(ROW + cancelled + READY["I"], size)))
+    assert out == ROW + encode.report(b"E", {**fields, "M": "because of the time"}.items()) + READY["I"]
+    # What comes then is not to blame on it; nor is another error.
+    assert upstream.feed(cancelled + READY["I"]) == cancelled + READY["I"]
+    upstream.cancel_reason = "because of the time"
+    assert upstream.feed(ERROR + READY["I"]) == ERROR + READY["I"]
 
 
 def test_an_error_in_answer_to_our_own_query_is_reported_once() -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ...pool.backend import Backend
     from ...pool.cluster import Cluster
     from ...pool.pool import Pool
+    from ...session.replication import Replication
     from ...session.session import Session
     from ..supervisor import Supervisor
 
@@ -32,6 +33,13 @@ def sessions(supervisor: Supervisor) -> list[Session]:
     return sorted(found, key=lambda session: session.started_at)
 
 
+def replications(supervisor: Supervisor) -> list[tuple[str, Replication, Backend]]:
+    """The clients with a walsender of their own, each with its address and the connection to that."""
+    found = [(connection.peer, connection.replication) for connection in supervisor.connections]
+    open_ones = [(peer, each, each.backend) for peer, each in found if each is not None and each.backend is not None]
+    return sorted(open_ones, key=lambda row: row[1].started_at)
+
+
 def client_state(session: Session) -> str:
     """``active`` with a backend, ``waiting`` for one, or ``idle``."""
     if session.backend is not None:
@@ -42,6 +50,8 @@ def client_state(session: Session) -> str:
 def backend_states(supervisor: Supervisor) -> dict[Backend, str]:
     """All open backends: ``idle``, ``active`` with a client, or ``tested`` while the proxy checks or cleans them.
 
+    Those for replication, ``replication``, are none of their pools' own.
+
     Backends of a pool that a reload has replaced are there as long as a client has them.
     """
     leased = {session.backend for session in sessions(supervisor) if session.backend is not None}
@@ -50,6 +60,7 @@ def backend_states(supervisor: Supervisor) -> dict[Backend, str]:
         idle = set(pool.idle)
         for backend in sorted(pool.backends - leased, key=lambda backend: backend.pid):
             states[backend] = "idle" if backend in idle else "tested"
+    states.update((backend, "replication") for _, _, backend in replications(supervisor))
     return states
 
 

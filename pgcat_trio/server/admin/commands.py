@@ -34,7 +34,9 @@ def execute(supervisor: Supervisor, words: Sequence[str], peer: str) -> bytes:
     if command is not None:
         return command(supervisor, arguments, peer)
     if verb.upper() in NOT_BUILT:
-        raise FeatureNotSupported(f"{verb.upper()} is not built yet")
+        raise FeatureNotSupported(
+            f"{verb.upper()} is not built yet", hint="SHOW HELP lists the commands that there are."
+        )
     raise refusal(
         "42601", "Unsupported query against the admin database", hint="SHOW HELP lists the commands that there are."
     )

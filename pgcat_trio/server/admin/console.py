@@ -76,14 +76,17 @@ class Console:
         except trio.BrokenResourceError:
             pass
         except MessageTooLarge:
-            error = MessageTooLarge(f"the admin console takes messages of up to {MAX_MESSAGE_BYTES} bytes")
+            error = MessageTooLarge(
+                f"the admin console takes messages of up to {MAX_MESSAGE_BYTES} bytes",
+                hint="SHOW HELP lists the commands that there are.",
+            )
         except ProxyError as problem:
             error = problem
         except trio.Cancelled:
             error = ShuttingDown("terminating connection due to administrator command")
             raise
         finally:
-            keys.withdraw(pid)
+            keys.withdraw(pid, secret)
             with trio.move_on_after(FAREWELL_S, shield=True):
                 await self._farewell(error)
             log.info("admin.disconnected", client=self.peer, user=self.user, reason=error and error.message)

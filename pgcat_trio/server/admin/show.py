@@ -47,13 +47,14 @@ def lists(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     databases = 1 + sum(len(cluster.pools) for _, _, cluster in clusters)
     clients = Counter(map(census.client_state, census.sessions(supervisor)))
     consoles = sum(connection.console is not None for connection in supervisor.connections)
+    replications = len(census.replications(supervisor))
     backends = Counter(census.backend_states(supervisor).values())
     yield "databases", databases
     yield "users", 1 + len(clusters)
     yield "pools", databases
     yield "free_clients", clients["idle"] + consoles
-    yield "used_clients", clients["active"] + clients["waiting"]
-    yield "login_clients", len(supervisor.connections) - clients.total() - consoles
+    yield "used_clients", clients["active"] + clients["waiting"] + replications
+    yield "login_clients", len(supervisor.connections) - clients.total() - replications - consoles
     yield "free_servers", backends["idle"]
     yield "used_servers", backends.total() - backends["idle"]
     for name in ("dns_names", "dns_zones", "dns_queries", "dns_pending"):
@@ -101,13 +102,13 @@ NOT_BUILT: Final = frozenset(
 def show(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
     """SHOW and a word."""
     name = arguments[0].upper() if len(arguments) == 1 else ""
+    hint = "SHOW HELP lists the commands that there are."
     if name == "HELP":
         usage = encode.notice_response("Console usage", detail="\n\t".join(HELP))
         return usage + encode.command_complete("SHOW")
     if name in NOT_BUILT:
-        raise FeatureNotSupported(f"SHOW {name} is not built yet")
+        raise FeatureNotSupported(f"SHOW {name} is not built yet", hint=hint)
     if name not in TABLES:
-        hint = "SHOW HELP lists the commands that there are."
         raise refusal("42601", "Unsupported SHOW query against the admin database", hint=hint)
     header, rows = TABLES[name]
     return rowset(header, rows(supervisor), TAGS.get(name, "SHOW"))

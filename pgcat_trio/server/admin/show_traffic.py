@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ...config.model import PoolMode
+from ...session.leftovers import reasons
 from . import census
 from .answers import NUMERIC, TEXT, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ...session.replication import Replication
+    from ...session.session import Session
     from ..supervisor import Supervisor
     from .answers import Value
 
@@ -26,6 +29,7 @@ POOLS: Final = (
 CLIENTS: Final = (
     *columns(TEXT, "client_id database user application_name state"),
     *columns(NUMERIC, "transaction_count query_count error_count age_seconds maxwait maxwait_us"),
+    *columns(TEXT, "pinned"),
 )
 
 SERVERS: Final = (
@@ -36,34 +40,36 @@ SERVERS: Final = (
 
 
 def pools(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
-    """One row a database and user. ``maxwait`` is the time that the client has waited who waits longest now."""
+    """One row a database and user. ``maxwait`` is the time that the client has waited who waits longest now.
+
+    Those who wait are counted where they queue: they may be at their login (session mode).
+    """
     now = trio.current_time()
-    clients: Counter[tuple[str, str, str]] = Counter()
-    longest_wait_s: dict[tuple[str, str], float] = {}
-    for session in census.sessions(supervisor):
-        who = (session.database, session.user)
-        state = census.client_state(session)
-        clients[*who, state] += 1
-        if state == "waiting":
-            longest_wait_s[who] = max(longest_wait_s.get(who, 0.0), now - session.waiting_since)
+    clients = Counter(
+        (session.database, session.user, census.client_state(session)) for session in census.sessions(supervisor)
+    )
     backends = Counter((backend.pool, state) for backend, state in census.backend_states(supervisor).items())
     for database, user, cluster in census.clusters(supervisor):
         yield (
             database,
             user,
             cluster.user.pool_mode,
-            *(clients[database, user, state] for state in ("idle", "active", "waiting")),
+            *(clients[database, user, state] for state in ("idle", "active")),
+            len(cluster.waiters),
             sum(backend.cancelling for pool in cluster.pools for backend in pool.backends),
             *(sum(backends[pool, state] for pool in cluster.pools) for state in ("active", "idle")),
             0,  # PgBouncer's word for backends that await a check; here they are checked when they are taken
             sum(backends[pool, "tested"] for pool in cluster.pools),
             sum(pool.opening for pool in cluster.pools),
-            *census.seconds_and_microseconds(longest_wait_s.get((database, user), 0.0)),
+            *census.seconds_and_microseconds(now - min((waiter.since for waiter in cluster.waiters), default=now)),
         )
 
 
 def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
-    """One row a client, administrators last. ``client_id`` is its address."""
+    """One row a client, those with a walsender and administrators last.
+
+    ``client_id`` is its address; ``pinned``, which PgCat does not have, says what keeps its backend.
+    """
     now = trio.current_time()
     peers = {connection.session: connection.peer for connection in supervisor.connections}
     for session in census.sessions(supervisor):
@@ -80,11 +86,16 @@ def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
             int(now - session.started_at),
             None,
             None,
+            reasons(session.pinned) or None,
         )
+    for peer, replication, backend in census.replications(supervisor):
+        name = backend.parameters.get("application_name", "")
+        who = (peer, replication.database, replication.user, name)
+        yield (*who, "replication", None, None, None, int(now - replication.started_at), None, None, None)
     consoles = [connection.console for connection in supervisor.connections if connection.console is not None]
     for console in sorted(consoles, key=lambda console: console.started_at):
         who = (console.peer, console.database, console.user, console.application_name)
-        yield (*who, "idle", 0, None, None, int(now - console.started_at), 0, 0)
+        yield (*who, "idle", 0, None, None, int(now - console.started_at), 0, 0, None)
 
 
 def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
@@ -95,11 +106,15 @@ def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
         for database, user, cluster in census.clusters(supervisor)
         for name, pool in census.address_names(cluster)
     }
-    for session in census.sessions(supervisor):  # a pool that a reload has replaced
-        for name, pool in census.address_names(session.cluster):
-            owners.setdefault(pool, (session.database, session.user, name))
+    clients: list[Session | Replication] = [*census.sessions(supervisor)]
+    clients += [replication for _, replication, _ in census.replications(supervisor)]
+    for client in clients:  # a pool that a reload has replaced
+        for name, pool in census.address_names(client.cluster):
+            owners.setdefault(pool, (client.database, client.user, name))
     rows = [(owners[backend.pool], backend, state) for backend, state in census.backend_states(supervisor).items()]
     for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
         application_name = backend.settings.values.get("application_name") or "Undefined"
         counted = (None, None, None, None, int(now - backend.created_at))
-        yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, 0, 0, 0, 0)
+        prepared = backend.prepared
+        statements = (prepared.hits, prepared.misses, prepared.evictions, len(prepared.names))
+        yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, *statements)

@@ -1,0 +1,228 @@
+"""What is left on a backend between two transactions of a session: it follows the client, or keeps the backend.
+
+A text shows what a statement *may* leave behind (`routing.effects`). When its transaction has ended the server is asked
+what is really there (`pool.inspection`), in one query that the client does not see:
+
+* Settings are noted, and set again on whatever backend the client gets next.
+* Channels that are listened to are handed over to the connection that listens for all (`session.listening`).
+* Whatever else is there pins the session: it keeps this backend until it has undone it, or leaves.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from ..config.model import Pinning
+from ..errors import FeatureNotSupported, ServerError
+from ..pool.inspection import Findings, Inspection
+from ..routing.changes import setting_changes
+from ..routing.effects import PINNING, Effect
+from ..wire import codes, encode
+from .leftovers import NO_CHANGES, SUSPECT, Leftovers, portable, reasons
+from .names import FOREIGN
+from .resets import Resetter
+
+if TYPE_CHECKING:
+    from ..errors import ProxyError
+    from ..pool.backend import Backend
+
+log = structlog.get_logger("pgcat_trio.session")
+
+_UNLISTEN: Final = "UNLISTEN *"
+
+
+class Keeper(Resetter):
+    """A lease that is given up only when nothing of the client's is on the backend that it wants to find again."""
+
+    __slots__ = ()
+
+    @property
+    def pinned(self) -> Effect:
+        """What keeps the backend between transactions; nothing in session mode, where nothing need."""
+        return self.leftovers.pinned if self.leftovers is not None else Effect.NONE
+
+    @property
+    def keeps(self) -> bool:
+        """True if the loss of the backend is one that the client cannot make up for."""
+        leftovers = self.leftovers
+        return leftovers is not None and bool(leftovers.pinned or leftovers.question or leftovers.awaiting)
+
+    @abstractmethod
+    def listen(self, backend: Backend, channels: frozenset[str]) -> bool:
+        """Hand channels over, or begin to (``awaiting``); False if they must stay on the backend."""
+
+    @abstractmethod
+    def unlisten(self, given_up: list[bytes | None]) -> None:
+        """A transaction that gave up channels is over."""
+
+    # -- before a batch is sent ------------------------------------------------------------------------------------
+
+    def note(self, backend: Backend, batch: bytes, effects: Effect) -> None:
+        """A batch that may leave something behind is about to be sent."""
+        backend.effects |= effects & ~Effect.UNDOING
+        backend.upstream.failed = False
+        leftovers = self.leftovers
+        if leftovers is None:
+            if not effects & SUSPECT:
+                return
+            leftovers = self.leftovers = Leftovers()
+        leftovers.add(effects)
+        if Effect.SETTINGS in effects:
+            downstream = self.downstream
+            executes = downstream.executes or codes.QUERY in downstream.markers
+            for text in self._texts(batch):
+                leftovers.add_changes(setting_changes(text), executes=executes)
+
+    def denial(self, batch: bytes, effects: Effect) -> ProxyError | None:
+        """Why a batch must be refused, where sessions may not be pinned."""
+        if self.cluster.config.pinning is Pinning.ALLOW:
+            return None
+        denied = effects & PINNING & ~Effect.LISTEN
+        if Effect.SETTINGS in effects and any(setting_changes(text).unnamed for text in self._texts(batch)):
+            denied |= Effect.SETTINGS
+        if not denied:
+            return None
+        return FeatureNotSupported(
+            f"{reasons(denied)}: not possible while server connections are shared by transactions",
+            hint='Use session mode for this user, or allow it for this pool by pinning = "allow".',
+        )
+
+    def _texts(self, batch: bytes) -> list[bytes]:
+        texts = self.downstream.texts
+        return texts if self.names is None else texts + self.names.bound(batch, self.downstream)
+
+    # -- after an answer -------------------------------------------------------------------------------------------
+
+    def look_back(self, backend: Backend, data: bytes) -> bytes:
+        """See to what is left on a backend that may have come to rest; returns what the client is told now."""
+        leftovers = self.leftovers
+        assert leftovers is not None
+        upstream = backend.upstream
+        if leftovers.question is not None:
+            if upstream.expected.swallowing:
+                return data  # no more than a notification
+            data = self._heard(backend, leftovers) + data
+        elif leftovers.withheld:
+            data = self._take_withheld(backend, leftovers) + data
+        if leftovers.awaiting:
+            leftovers.withheld += data
+            return b""
+        if not (upstream.expected.settled and upstream.between_messages and self._whole) or backend.sending:
+            return data
+        if upstream.status == codes.FAILED or upstream.failed:
+            leftovers.due = NO_CHANGES  # what was reset is as it was
+        sql = self._ask_next(backend, leftovers)
+        if sql:
+            leftovers.withheld = data
+            self._send_own(backend, sql)
+            return b""
+        if upstream.status == codes.IDLE and not leftovers.pinned:
+            self.leftovers = None
+        return data
+
+    def _ask_next(self, backend: Backend, leftovers: Leftovers) -> str:
+        """What to say to the server now: "" for nothing."""
+        status = backend.upstream.status
+        sql = self._starting_values(backend, leftovers) if leftovers.due.goes_back else ""
+        question = Inspection(Effect.NONE, NO_CHANGES)
+        if status == codes.IDLE:
+            if leftovers.given_up:
+                if not backend.upstream.failed:
+                    self.unlisten(leftovers.given_up)
+                leftovers.given_up = []
+            question = Inspection(leftovers.suspects, leftovers.changes, self.settings.values)
+            leftovers.suspects, leftovers.changes = Effect.NONE, NO_CHANGES
+            asking = question.sql(all_statements=self.cluster.statements is None)
+            if not asking:
+                self._conclude(backend, leftovers, question, Findings())
+            if leftovers.handed_over and Effect.LISTEN not in question.suspects:
+                asking = "; ".join(filter(None, (_UNLISTEN, asking)))
+            sql = "; ".join(filter(None, (sql, asking)))
+        if sql:
+            leftovers.question = question
+            leftovers.later = Effect.NONE
+        return sql
+
+    def _send_own(self, backend: Backend, sql: str) -> None:
+        if self.names is not None:
+            self.names.unnamed_there = FOREIGN  # a Query takes it away
+        backend.upstream.captured = []
+        backend.upstream.expected.sent_own_query()
+        self._send(backend, encode.query(sql), b"", unsynced=False)
+
+    def _heard(self, backend: Backend, leftovers: Leftovers) -> bytes:
+        """The answer to our question is there: returns what the client has been waiting for."""
+        question, leftovers.question = leftovers.question, None
+        assert question is not None
+        rows, backend.upstream.captured = backend.upstream.captured or [], None
+        error = backend.upstream.take_swallowed_error()
+        if error is None:
+            if leftovers.handed_over and Effect.LISTEN not in question.suspects:
+                leftovers.handed_over = False
+                backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
+            self._conclude(backend, leftovers, question, question.findings(rows))
+        elif question.suspects:
+            # For example the client's own statement_timeout. Then all that was suspected may be there.
+            self._conclude(backend, leftovers, question, Findings(question.suspects & (PINNING | Effect.SETTINGS)))
+        else:
+            raise ServerError(error)
+        return self._take_withheld(backend, leftovers)
+
+    def _take_withheld(self, backend: Backend, leftovers: Leftovers) -> bytes:
+        """What the client was not told yet; before its ReadyForQuery, which settings have gone back."""
+        if leftovers.awaiting:
+            return b""
+        data, leftovers.withheld = leftovers.withheld, b""
+        told, leftovers.told = leftovers.told, None
+        if told is None:
+            return data
+        had, has = told.values, self.settings.values
+        news = [item for item in has.items() if item[0] in backend.reported and had.get(item[0]) != item[1]]
+        statuses = b"".join(encode.parameter_status(*item) for item in news)
+        end = len(data) - len(encode.ready_for_query())
+        return data[:end] + statuses + data[end:] if end > 0 else statuses + data
+
+    def _conclude(self, backend: Backend, leftovers: Leftovers, question: Inspection, found: Findings) -> None:
+        """Act upon what was found: learn the settings, hand over the channels, be pinned by the rest."""
+        suspects = question.suspects
+        if not suspects:
+            return
+        stays = (found.present & ~Effect.LISTEN) | (suspects & Effect.LOADED)
+        if Effect.SETTINGS in suspects | found.present and not self._learn(backend, question, found):
+            stays |= Effect.SETTINGS
+        elif Effect.UNKNOWN in suspects:
+            self._learn(backend, question, found)
+        if (found.channels or Effect.LISTEN in found.present) and not self.listen(backend, found.channels):
+            stays |= Effect.LISTEN
+        if Effect.SETTINGS in leftovers.pinned and not question.changes.reset_all:
+            stays |= Effect.SETTINGS
+        gone = suspects & ~(stays | Effect.UNKNOWN | (Effect.LISTEN if found.channels else Effect.NONE))
+        backend.effects = (backend.effects & ~gone) | leftovers.later
+        self.pin(backend, leftovers, (leftovers.pinned & ~suspects) | stays)
+
+    def _learn(self, backend: Backend, question: Inspection, found: Findings) -> bool:
+        """Take over the settings that were found; False if they cannot follow the client."""
+        learned = question.learned(self.settings, found, backend.reported)
+        if question.changes.unnamed or Effect.SETTINGS in found.present or not portable(learned, backend.reported):
+            return False
+        self.settings = backend.settings = learned
+        return True
+
+    def pin(self, backend: Backend, leftovers: Leftovers, pinned: Effect) -> None:
+        """From now on this keeps the backend."""
+        before, leftovers.pinned = leftovers.pinned, pinned
+        if pinned == before:
+            return
+        if not pinned:
+            backend.effects |= Effect.UNKNOWN  # statements have been carried out that were not seen
+        log.info(
+            "session.pinned" if pinned else "session.unpinned",
+            user=self.user,
+            database=self.database,
+            pool=backend.pool.name,
+            pid=backend.pid,
+            reason=reasons(pinned or before),
+        )

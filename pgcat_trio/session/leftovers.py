@@ -1,0 +1,102 @@
+"""What a client leaves on its backend between transactions: what is suspected, and what is known to be there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from ..routing.changes import SettingChanges
+from ..routing.effects import PINNING, Effect
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from ..pool.inspection import Inspection
+    from ..pool.settings import Settings
+
+REASONS: Final[dict[Effect, str]] = {
+    Effect.STATEMENTS: "prepared statement",
+    Effect.CURSORS: "cursor WITH HOLD",
+    Effect.LISTEN: "LISTEN",
+    Effect.ADVISORY_LOCKS: "advisory lock",
+    Effect.TEMPORARY: "temporary table",
+    Effect.LOADED: "LOAD or dblink",
+    Effect.SETTINGS: "settings",
+}
+"""What keeps a backend, in words: for the log, the console and errors."""
+
+MAX_SETTINGS: Final = 100
+_MAX_VALUE_CHARACTERS: Final = 4096
+"""What a client may take with it from backend to backend; with more, it stays where it is."""
+
+SUSPECT: Final = PINNING | Effect.SETTINGS | Effect.UNKNOWN
+
+NO_CHANGES: Final = SettingChanges()
+
+
+def reasons(effects: Effect) -> str:
+    """The reasons in words, parted by commas."""
+    return ", ".join(words for effect, words in REASONS.items() if effect in effects)
+
+
+class Leftovers:
+    """What is suspected, what the server is being asked about, and what is known to be there."""
+
+    __slots__ = (
+        "awaiting",
+        "changes",
+        "due",
+        "given_up",
+        "handed_over",
+        "later",
+        "pinned",
+        "question",
+        "suspects",
+        "told",
+        "withheld",
+    )
+
+    def __init__(self) -> None:
+        self.suspects = Effect.NONE
+        """What the transaction under way may leave behind."""
+        self.changes = NO_CHANGES
+        """Which settings, if they are among the suspects."""
+        self.due = NO_CHANGES
+        """Those of them that have been reset, and not yet set to what they began with."""
+        self.question: Inspection | None = None
+        """What the server is being asked, or told, by a query of our own."""
+        self.later = Effect.NONE
+        """What the client has sent behind it may leave behind."""
+        self.pinned = Effect.NONE
+        """What keeps the backend."""
+        self.awaiting: frozenset[bytes] = frozenset()
+        """Channels that are being handed over."""
+        self.handed_over = False
+        """They have been: the backend need not listen any more."""
+        self.given_up: list[bytes | None] = []
+        """Channels that are not listened to any more if the transaction commits; None for all."""
+        self.withheld = b""
+        """What the client is told after that."""
+        self.told: Settings | None = None
+        """The settings as the client was told, if some of them have gone back since."""
+
+    def add(self, effects: Effect) -> None:
+        """Note what a statement may leave behind or take away."""
+        self.suspects |= effects & SUSPECT & ~self.pinned
+        if Effect.UNDOING in effects:
+            self.suspects |= self.pinned
+        if self.question is not None:
+            self.later |= effects & ~Effect.UNDOING
+
+    def add_changes(self, changes: SettingChanges, *, executes: bool) -> None:
+        """Note which settings a statement may change that is sent, or at least prepared."""
+        self.changes |= changes
+        if executes:
+            self.due |= changes
+
+
+def portable(settings: Settings, reported: Container[str]) -> bool:
+    """True if a client may take these settings with it, and they mean the same in every client encoding."""
+    own = {name: value for name, value in settings.values.items() if name not in reported}
+    return len(own) <= MAX_SETTINGS and all(
+        len(value) <= _MAX_VALUE_CHARACTERS and value.isascii() for value in own.values()
+    )

@@ -1,0 +1,165 @@
+"""LISTEN in transaction mode: the channels of a client, whichever backend it has, and what is notified on them.
+
+PostgreSQL manual, "NOTIFY": a client is notified between its transactions. What comes while a backend is at work for it
+waits until that is done.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Final
+
+from ..config.model import Pinning
+from ..errors import SubscriptionLost
+from ..routing.effects import Effect
+from .keeping import Keeper
+from .leftovers import Leftovers
+
+if TYPE_CHECKING:
+    from ..errors import ProxyError
+    from ..pool.backend import Backend
+    from ..pool.cluster import Cluster
+    from ..pool.listening import Switchboard
+    from ..pool.settings import Settings
+    from .gateway import Gateway
+    from .outbox import Outbox
+
+_MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
+"""Notifications that may wait for one client: a server would keep them on its disk."""
+
+_UTF8_HINT: Final = "Listen with client_encoding UTF8."
+_READ_HINT: Final = "Listen on a connection that reads all the time, and leave long transactions to others."
+
+_UNLISTEN: Final = re.compile(
+    rb'(?:^|;)\s*(?:UNLISTEN\s+(?:(?P<all>\*)|"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))'
+    rb"|(?P<discard>DISCARD\s+ALL))\s*(?=;|$)",
+    re.IGNORECASE,
+)
+
+
+class Listener(Keeper):
+    """A session that may listen."""
+
+    __slots__ = ("_board", "_channels", "notifications")
+
+    outbox: Outbox
+
+    def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
+        super().__init__(gateway, cluster, user, database, settings)
+        self._board: Switchboard | None = None
+        self._channels: frozenset[bytes] = frozenset()
+        self.notifications: list[bytes] = []
+        """What the client has not been told yet."""
+
+    @abstractmethod
+    def _say(self, data: bytes) -> None:
+        """Send to the client, or keep it until the client reads."""
+
+    @property
+    def listens(self) -> bool:
+        """True if the client has channels that no backend of its own listens to."""
+        return bool(self._channels)
+
+    # -- what the client says --------------------------------------------------------------------------------------
+
+    def note(self, backend: Backend, batch: bytes, effects: Effect) -> None:
+        super().note(backend, batch, effects)
+        if self._channels and Effect.UNDOING in effects:
+            given_up = [channels for text in self._texts(batch) for channels in _given_up(text)]
+            if given_up:
+                if self.leftovers is None:
+                    self.leftovers = Leftovers()
+                self.leftovers.given_up += given_up
+
+    def listen(self, backend: Backend, channels: frozenset[str]) -> bool:
+        board = backend.pool.switchboard
+        if not channels or backend.parameters.get("client_encoding") != "UTF8" or self._board not in (None, board):
+            return False
+        assert self.leftovers is not None
+        names = frozenset(channel.encode("utf-8", "surrogateescape") for channel in channels)
+        self._board = board
+        self._channels |= names
+        if board.subscribe(self, names):
+            self.leftovers.handed_over = True
+        else:
+            self.leftovers.awaiting = names
+        return True
+
+    def unlisten(self, given_up: list[bytes | None]) -> None:
+        if self._board is not None and not _rolls_back(self.downstream.texts):
+            channels = self._channels if None in given_up else self._channels.intersection(filter(None, given_up))
+            self._channels -= channels
+            self._board.unsubscribe(self, channels)
+
+    def stop_listening(self) -> None:
+        """The session is over."""
+        if self._board is not None:
+            self._board.unsubscribe(self)
+
+    # -- what the switchboard says ---------------------------------------------------------------------------------
+
+    def notify(self, message: bytes, is_ascii: bool) -> None:
+        if not is_ascii and self.settings.values.get("client_encoding") != "UTF8":
+            self.finish(
+                SubscriptionLost("a notification cannot be converted to the client's encoding", hint=_UTF8_HINT)
+            )
+            return
+        self.notifications.append(message)
+        self.tell_notifications()
+
+    def tell_notifications(self) -> None:
+        """Pass on what has been notified, if the client is between its transactions."""
+        backend, leftovers = self.backend, self.leftovers
+        if backend is not None and (not backend.upstream.quiet or (leftovers is not None and leftovers.awaiting)):
+            return
+        notifications, self.notifications = b"".join(self.notifications), []
+        try:
+            if len(notifications) + self.outbox.pending_bytes > _MAX_BACKLOG_BYTES:
+                raise SubscriptionLost("too many notifications wait for the client", hint=_READ_HINT)
+            if notifications:
+                self._say(notifications)
+        except Exception as problem:
+            self.turn_failed(problem)
+
+    def subscribed(self) -> None:
+        self._handed_over(Effect.NONE)
+
+    def unsubscribed(self, reason: ProxyError) -> None:
+        leftovers = self.leftovers
+        lost = self._channels - leftovers.awaiting if leftovers is not None else self._channels
+        self._channels, self._board = frozenset(), None
+        if lost or self.cluster.config.pinning is Pinning.DENY:
+            self.finish(SubscriptionLost(f"nobody listens for this session any more: {reason.message}"))
+        else:
+            self._handed_over(Effect.LISTEN)
+
+    def _handed_over(self, pinned: Effect) -> None:
+        """The client can go on: its channels are listened to elsewhere, or (``pinned``) stay where they are."""
+        leftovers, backend = self.leftovers, self.backend
+        if leftovers is None or backend is None or not leftovers.awaiting:
+            return
+        leftovers.awaiting = frozenset()
+        leftovers.handed_over = not pinned
+        try:
+            self.pin(backend, leftovers, leftovers.pinned | pinned)
+            data = self.look_back(backend, b"")
+            if data:
+                self._say(data)
+        except Exception as problem:
+            self.turn_failed(problem)
+
+
+def _given_up(text: bytes) -> list[bytes | None]:
+    """The channels that a text gives up; None stands for all."""
+    found: list[bytes | None] = []
+    for match in _UNLISTEN.finditer(text):
+        if match["quoted"] is not None:
+            found.append(match["quoted"].replace(b'""', b'"'))
+        else:
+            found.append(match["plain"].lower() if match["plain"] is not None else None)
+    return found
+
+
+def _rolls_back(texts: list[bytes]) -> bool:
+    return bool(texts) and texts[-1].lstrip()[:8].upper().startswith((b"ROLLBACK", b"ABORT"))

@@ -1,0 +1,79 @@
+"""RESET: what a client resets goes back to what it asked for when it connected, which its backends know nothing of.
+
+That is set right behind the RESET, and the client's answer waits for it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from ..pool.settings import USUAL, intern, settings_sql
+from ..routing.changes import SettingChanges, setting_changes
+from ..wire import codes
+from ..wire.statements import messages_in
+from .leftovers import MAX_SETTINGS, NO_CHANGES, Leftovers
+from .statements import Translator
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..pool.backend import Backend
+    from ..pool.cluster import Cluster
+    from ..pool.settings import Settings
+    from .gateway import Gateway
+
+_may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
+
+
+class Resetter(Translator):
+    """A lease whose client's settings go back to what it began with."""
+
+    __slots__ = ("_resets", "startup")
+
+    def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
+        super().__init__(gateway, cluster, user, database, settings)
+        self.startup = settings
+        """What RESET goes back to."""
+        self._resets: dict[bytes, SettingChanges] = {}  # in session mode: by the name of a prepared statement
+
+    def begin_with(self, settings: Settings) -> None:
+        """These are the settings that the client has asked for when it connected."""
+        self.settings = self.startup = settings
+
+    def note_resets(self, backend: Backend, batch: bytes) -> None:
+        """In session mode, where nothing else needs to be known, a batch may reset settings."""
+        if self._resets or any(_may_reset(text) for text in self.downstream.texts):
+            for changes in self._resets_in(batch):
+                backend.upstream.failed = False
+                if self.leftovers is None:
+                    self.leftovers = Leftovers()
+                self.leftovers.add_changes(changes, executes=True)
+
+    def _resets_in(self, batch: bytes) -> Iterator[SettingChanges]:
+        """What a batch resets; who binds a statement is taken to execute it."""
+        for kind, start, stop in messages_in(batch):
+            if kind == codes.QUERY:
+                self._resets.pop(b"", None)
+                yield setting_changes(batch[start + 5 : stop - 1])
+            elif kind == codes.PARSE:
+                name, text, *_ = (batch[start + 5 : stop] + b"\0").split(b"\0", 2)
+                changes = setting_changes(text)
+                self._resets.pop(name, None)
+                if changes.goes_back and len(self._resets) < MAX_SETTINGS:
+                    self._resets[name] = changes
+            elif kind == codes.BIND and (at := batch.find(0, start + 5, stop) + 1):
+                yield self._resets.get(batch[at : batch.find(0, at)], NO_CHANGES)
+
+    def _starting_values(self, backend: Backend, leftovers: Leftovers) -> str:
+        """The statements that set what has been reset to what the client asked for when it connected."""
+        due, leftovers.due = leftovers.due, NO_CHANGES
+        names = {USUAL.canonical_name(name) for name in due.resets}
+        had, wanted = backend.settings.values, self.startup.values
+        # What the server reports is known; of the others it is known that they are not there.
+        have = {n: v for n, v in had.items() if n in backend.reported or not (due.reset_all or n in names)}
+        back = {n: v for n, v in wanted.items() if due.reset_all or n in names}
+        # Whether that is what they are in the end is asked when the transaction is over.
+        leftovers.changes |= SettingChanges(names=frozenset(back) - backend.reported)
+        leftovers.told = backend.settings
+        return settings_sql(intern(have), intern({**have, **back}), backend.reported)
