@@ -13,7 +13,7 @@ import pytest
 from dialogues import DIALOGUES, NAMES
 from dialogues_copy import SCHEMA
 from support.client import parse
-from support.extended import FLUSH, ONE, SYNC, close, use
+from support.extended import FLUSH, ONE, SYNC, close, is_named, use
 from support.scripts import (
     Mismatch,
     Script,
@@ -27,7 +27,6 @@ from support.scripts import (
 from support.wire import Dialogue, Wire, asked_for, messages_of
 
 from pgcat_trio.wire import encode
-from pgcat_trio.wire.statements import name_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -57,8 +56,7 @@ def script_of(name: str) -> Script:
 
 def names_statements(script: Script) -> bool:
     """True if the script has anything to do with named statements."""
-    return any(name_at(message, 0, len(message)) if message[0] in b"BDC" else message[0] == ord("P") and message[5]
-               for request in script.requests[:-1] for message in messages_of(request))  # fmt: skip
+    return any(is_named(message) for request in script.requests[:-1] for message in messages_of(request))
 
 
 @pytest.fixture(scope="module")
