@@ -1,4 +1,4 @@
-"""The backends of one identity on one server: opening, keeping idle ones, cleaning, closing.
+"""The backends of one identity on one server: keeping idle ones, cleaning, closing (how they are opened: `opening`).
 
 A pool decides nothing about who gets a backend: that is the cluster's (`cluster.Cluster`), to which every backend that
 becomes free is offered. All bookkeeping is synchronous; whatever has to wait runs as a task of the pools' nursery.
@@ -7,28 +7,26 @@ becomes free is offered. All bookkeeping is synchronous; whatever has to wait ru
 from __future__ import annotations
 
 import contextlib
-import random
 from collections import deque
 from functools import partial
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
-from ..config.model import Role
-from ..errors import ProxyError, ServerError, ServerUnavailable, ShuttingDown
-from ..observe.repeats import Repeats
+from ..errors import ProxyError, ShuttingDown
 from ..wire import encode
-from .backend import Backend
-from .connect import open_connection
 from .exchange import clean, exchange, send_cancel
 from .listening import Switchboard
+from .opening import Opening
 from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
-    from ..config.model import General, User
+    from ..config.model import General, Role, User
     from ..net.poller import Poller
+    from .backend import Backend
     from .connect import Target
+    from .opening import Owner
     from .server import Server
 
 log = structlog.get_logger("pgcat_trio.pool")
@@ -39,37 +37,8 @@ CLEANING_TIMEOUT_S: Final = 5.0
 CANCEL_TIMEOUT_S: Final = 10.0
 """PgBouncer's cancel_wait_timeout."""
 
-_MAX_DIALS: Final = 8
-"""Logins in flight per pool: enough to fill a pool quickly, too few to overrun a server that has just restarted."""
 
-_FILL_RETRY_S: Final = 5.0
-"""How long ``min_pool_size`` waits after a failed dial. Clients do not wait for it: each request dials anew."""
-
-_LIFETIME_JITTER: Final = 0.1
-"""Lifetimes are up to a tenth shorter, each by its own amount, so that a pool does not reconnect all at once."""
-
-
-class Owner(Protocol):
-    """Who is told what happens in a pool."""
-
-    def offer(self, backend: Backend) -> bool:
-        """Give a clean backend to whoever waits for one; False if nobody does."""
-        ...
-
-    def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
-        """A new backend said these things about its server."""
-        ...
-
-    def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
-        """A backend reported changed parameters."""
-        ...
-
-    def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
-        """A dial ended, or a place became free."""
-        ...
-
-
-class Pool:
+class Pool(Opening):
     """One server, one identity. ``nursery`` is the pools' nursery of the supervisor."""
 
     def __init__(
@@ -86,41 +55,22 @@ class Pool:
         reset: bool = True,
         tracking: Tracking = USUAL,
     ) -> None:
-        self.owner = owner
-        self.server = server
-        self.role = role
-        self.target = target
-        self.user = user
-        self.options = options
+        super().__init__(owner, server, role, target, user, options, nursery, poller)
         self.tracking = tracking
-        self.backends: set[Backend] = set()
-        """All open backends, leased and idle."""
         self.idle: deque[Backend] = deque()
-        self.opening = 0
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
-        self.retired = False
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
-        self._nursery = nursery
-        self._poller = poller
         self._reset = reset
-        self._repeats = Repeats()
-        self._fill_again_at = 0.0
 
     @property
-    def name(self) -> str:
-        """For logs: identity and server."""
-        return f"{self.target.user}@{self.target.address}/{self.target.database}"
+    def _pool(self) -> Pool:
+        return self
 
     @property
     def busy(self) -> int:
         """Backends that are not idle."""
         return len(self.backends) - len(self.idle)
-
-    @property
-    def full(self) -> bool:
-        """No place for one more backend."""
-        return len(self.backends) + self.opening >= self.user.pool_size
 
     # -- idle backends ---------------------------------------------------------------------------------------------
 
@@ -186,7 +136,7 @@ class Pool:
             self.idle.remove(backend)
             self._nursery.start_soon(self._check, backend)
 
-    def _idle_data(self, backend: Backend, data: bytes) -> bool:
+    def idle_data(self, backend: Backend, data: bytes) -> bool:
         """What a server says while nobody asked: a notice, a changed parameter, or goodbye."""
         try:
             if data:
@@ -261,95 +211,6 @@ class Pool:
         while (idle := self.take_unchecked()) is not None:
             self.close(idle, "retired")
 
-    # -- opening ---------------------------------------------------------------------------------------------------
-
-    def open_soon(self) -> bool:
-        """Start to open one more backend, if there is a place for it; False if not."""
-        if self.full or self.retired or self.opening >= _MAX_DIALS:
-            return False
-        self.opening += 1
-        self._nursery.start_soon(self._open)
-        return True
-
-    async def _open(self) -> None:
-        error: ProxyError | None = None
-        try:
-            backend = await self._connect()
-        except ProxyError as problem:
-            error = problem
-        finally:
-            self.opening -= 1
-        if error is not None:
-            self._open_failed(error)
-        elif self.retired:
-            self.close(backend, "retired")
-        else:
-            self.release(backend)
-        self.owner.opened_or_failed(self, error)
-
-    async def probe(self) -> ProxyError | None:
-        """Open one backend if there is none and keep it; the reason if that fails."""
-        if self.backends or self.full:
-            return None
-        self.opening += 1
-        try:
-            backend = await self._connect()
-        except ProxyError as error:
-            self._open_failed(error)
-            return error
-        finally:
-            self.opening -= 1
-        self.release(backend)
-        return None
-
-    async def _connect(self) -> Backend:
-        """One new backend, known to the pool. Nothing is left open after an error or `Cancelled`."""
-        timeout_s = self.user.connect_timeout_s
-        with trio.move_on_after(timeout_s):
-            greeting = await open_connection(self.target, self._poller, self.options)
-            # No await from here on: the connection is owned by the time anything can be cancelled.
-            now = trio.current_time()
-            backend = Backend(self, greeting.transport, greeting.parameters, greeting.pid, greeting.key, now)
-            backend.expires_at = now + self.user.server_lifetime_s * (1 - _LIFETIME_JITTER * random.random())
-            backend.on_idle_data = partial(self._idle_data, backend)
-            self._hear_rest(backend, greeting.rest)
-            self.backends.add(backend)
-            self.owner.greeted(self, greeting.parameters)
-            log.info("backend.opened", pool=self.name, pid=backend.pid, tls=greeting.transport.encrypted)
-            return backend
-        raise ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")
-
-    @staticmethod
-    def _hear_rest(backend: Backend, rest: bytes) -> None:
-        """What the server said right after its login."""
-        try:
-            backend.upstream.feed(rest)
-        except ProxyError as problem:
-            backend.transport.close()
-            address = backend.pool.target.address
-            raise ServerUnavailable(
-                f"server {address} does not keep to PostgreSQL's protocol: {problem.message}"
-            ) from None
-        backend.take_changed_parameters()
-
-    def _open_failed(self, error: ProxyError) -> None:
-        if self.retired:
-            return
-        now = trio.current_time()
-        self._fill_again_at = now + _FILL_RETRY_S
-        if not self._repeats.pass_over(error.message, now):
-            refused = isinstance(error, ServerError)
-            log.warning(
-                "backend.refused" if refused else "backend.unreachable",
-                pool=self.name,
-                reason=error.message,
-                **self._repeats.take_count(),
-            )
-        # A server that has words for us is ill only if it says so (class 57P: shutting down, starting up, crashed).
-        ill = error.sqlstate.startswith("57P") if isinstance(error, ServerError) else True
-        if ill and self.role is Role.REPLICA:
-            self.server.ban(error.message, now)
-
     # -- cancelling ------------------------------------------------------------------------------------------------
 
     def cancel_soon(self, backend: Backend) -> trio.Event:
@@ -392,7 +253,7 @@ class Pool:
             if too_old or too_idle:
                 self.idle.remove(backend)
                 self.close(backend, "server_lifetime reached" if too_old else "idle_timeout reached")
-        if now >= self._fill_again_at and not self.server.banned:
+        if now >= self.fill_again_at and not self.server.banned:
             for _ in range(floor - len(self.backends) - self.opening):
                 if not self.open_soon():
                     break

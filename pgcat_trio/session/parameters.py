@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..config.model import Role
-from ..errors import InvalidAuthorization
+from ..errors import InvalidAuthorization, ServerUnavailable
 from ..pool.exchange import exchange
 from ..pool.settings import USUAL, Settings, intern, settings_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from ..pool.backend import Backend
     from ..pool.cluster import Cluster
 
 _NOT_SETTINGS = frozenset(("user", "database", "options", "replication"))
@@ -90,8 +91,17 @@ def _evident(name: str, value: str) -> bool:
     return name == "application_name" and len(value) < 64 and value.isascii() and value.isprintable()
 
 
+async def _some_backend(cluster: Cluster) -> Backend:
+    """One of the role where sessions are at home: another may refuse what that one takes. While it is down, any."""
+    home = cluster.router.session
+    try:
+        return await cluster.acquire(home.role, home.fallback_to_primary)
+    except ServerUnavailable:
+        return await cluster.acquire(Role.ANY, fallback_to_primary=True)
+
+
 async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
-    backend = await cluster.acquire(Role.ANY, fallback_to_primary=True)
+    backend = await _some_backend(cluster)
     try:
         sql = settings_sql(backend.settings, intern({**backend.settings.values, **wanted}), backend.reported)
         if sql:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -133,3 +134,11 @@ def test_the_table_of_programs() -> None:
     assert len({program.name for program in PROGRAMS}) == len(PROGRAMS)
     assert [name for program in PROGRAMS for name in program.without if name not in SCENARIOS] == []
     assert [key for key in RULED_OUT if key[0] not in WAYS or key[1] not in SCENARIOS] == []
+
+
+def test_the_readme_names_all_programs_and_no_other() -> None:
+    readme = (HERE.parents[1] / "README.md").read_text()
+    _, _, section = readme.partition("\n## Drivers\n")
+    rows = [line.split("|")[2] for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    named = [name for row in rows[2:] for name in re.findall("`([^`]+)`", row)]
+    assert sorted(named) == sorted(program.name for program in PROGRAMS)

@@ -23,7 +23,6 @@ from support.extended import (
     SYNC,
     TEXT,
     TWO,
-    TWO_FORMATS,
     bind_as,
     close,
     describe,
@@ -263,11 +262,6 @@ STATEMENTS: Final = {
         typed("select $1", TEXT, name="a") + use("a") + SYNC,
         typed("select $1", TEXT) + use() + SYNC,
         bind("1", "2", name="a") + SYNC,
-    ],
-    "refused in a failed transaction": [
-        parse(ONE, "a") + SYNC,
-        BEGIN + FAIL + TWO_FORMATS + SYNC,
-        ROLLBACK,
     ],
     "reset": [
         query("set application_name = 'x'"),

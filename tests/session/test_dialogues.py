@@ -13,7 +13,7 @@ import pytest
 from dialogues import DIALOGUES, NAMES
 from dialogues_copy import SCHEMA
 from support.client import parse
-from support.extended import FLUSH, ONE, SYNC, close, use
+from support.extended import FLUSH, ONE, SYNC, close, is_named, use
 from support.scripts import (
     Mismatch,
     Script,
@@ -27,7 +27,6 @@ from support.scripts import (
 from support.wire import Dialogue, Wire, asked_for, messages_of
 
 from pgcat_trio.wire import encode
-from pgcat_trio.wire.statements import name_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,19 +42,8 @@ OTHER: Final = Script("another client", (parse(ONE, "a") + SYNC, use("a") + SYNC
 
 NOT_FOUND = "a DEALLOCATE is found only where it is all of a Query, or of a Parse without a name"
 OPEN: Final = {
-    "deallocate with a comment": NOT_FOUND,
-    "deallocate all with a comment": NOT_FOUND,
     "deallocate among others": NOT_FOUND,
-    "deallocate by name": NOT_FOUND,
     "deallocate all before an error": "a DEALLOCATE ALL is taken back if the rest of its Query fails",
-    "deallocate all after an error": "what is sent with a Query that ends in DEALLOCATE ALL takes that for done",
-    "deallocate, only parsed": "a DEALLOCATE that is parsed counts as executed",
-    "what is allowed in a failed transaction": "a second name for ROLLBACK's text is refused in a failed transaction",
-    "too few values": "the server's error names the statement that clients share",
-    "refused in a failed transaction": "in a failed transaction a Bind may be refused as the Parse before it",
-    "evictions skipped after an error": "what a server was to close, and has not, is taken to be there for good",
-    "deallocate, skipped": "a DEALLOCATE that is sent after the error that it is skipped for counts as done",
-    "reset": "RESET returns to the backend's values, not to those that the client began with",
 }
 """Dialogues in which a client can tell, and why."""
 
@@ -68,8 +56,7 @@ def script_of(name: str) -> Script:
 
 def names_statements(script: Script) -> bool:
     """True if the script has anything to do with named statements."""
-    return any(name_at(message, 0, len(message)) if message[0] in b"BDC" else message[0] == ord("P") and message[5]
-               for request in script.requests[:-1] for message in messages_of(request))  # fmt: skip
+    return any(is_named(message) for request in script.requests[:-1] for message in messages_of(request))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from support.client import bind, describe_portal, execute, parse
 from support.extended import DIVISION, FAULTY, FLUSH, ONE, SYNC, TWO, TWO_FORMATS, close, describe, use
 from support.scripts import (
     BACKENDS,
-    Mismatch,
     Script,
     answers_of,
     dsn_of,
@@ -169,15 +168,11 @@ def test_all_orderings_in_transactions_at_once(cluster: EmbeddedCluster) -> None
     Case(SURE, 2, INSIDE, LOOK_INSIDE, 3, run_at_once).check(cluster, lambda _: True)
 
 
-@pytest.mark.xfail(
-    raises=Mismatch, strict=True, reason="what a server was to close, and has not, is taken to be there for good"
-)
 def test_all_orderings_of_two_statements_where_one_has_room(cluster: EmbeddedCluster) -> None:
     Case(PAIR, 5, PAIRS, LOOK_AT_PAIR, 1, run_at_once).check(cluster, lambda _: True)
 
 
 @pytest.mark.parametrize("run", [run_in_turn, run_at_once])
-@pytest.mark.xfail(raises=Mismatch, strict=True, reason="the unnamed statement does not outlive its transaction")
 def test_all_orderings_that_reach_for_the_unnamed_statement_of_an_earlier_request(
     cluster: EmbeddedCluster, run: Callable[[list[Wire], list[Script], list[list[list[bytes]]]], None]
 ) -> None:

@@ -371,7 +371,7 @@ SCRIPTS: dict[str, list[bytes]] = {
         bind("x" * 100_000, name="l") + execute() + SYNC + bind("x" * 70_000, name="none") + execute() + SYNC,
     ],
     "a long text": [
-        parse(f"select length('{'x' * 300_000}')", "long") + use("long") + SYNC,
+        parse(f"select length('{'x' * 1_500_000}')", "long") + use("long") + SYNC,
         use("long") + SYNC + close("long") + SYNC + use("long") + SYNC,
     ],
     "portals": [

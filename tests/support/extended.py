@@ -58,3 +58,13 @@ def bind_as(formats: Sequence[int], values: Sequence[bytes | None], results: Seq
 def run(sql: str) -> bytes:
     """Parse, Bind, Execute, unnamed."""
     return parse(sql) + bind() + execute()
+
+
+def is_named(message: bytes) -> bool:
+    """True if the message names a statement."""
+    kind, body = message[:1], message[5:]
+    if kind == b"B":
+        body = body.partition(b"\0")[2]  # after the portal's name
+    elif kind in b"DC":
+        body = body[1:] if body[:1] == b"S" else b""
+    return kind in b"PBDC" and body[:1] not in (b"", b"\0")

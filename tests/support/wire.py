@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING, Final, Self
 
 import psycopg
 
-from pgcat_trio.wire import encode
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 TIMEOUT_S: Final = 10.0
 READY: Final = b"Z"
-IDLE: Final = encode.ready_for_query()
 
 
 class Wire:
@@ -51,21 +48,23 @@ class Wire:
                 return b""
         return self._cut(stop)
 
-    def replies(self, count: int, requests: int = 0) -> list[bytes]:
-        """So many messages, or up to so many ReadyForQuery, if that comes first.
-
-        Fewer if nothing more comes in time, or the connection ends.
-        """
+    def replies(self, count: int) -> list[bytes]:
+        """So many messages; fewer if nothing more comes in time, or the connection ends."""
         found: list[bytes] = []
         try:
             while len(found) < count and (message := self.message()):
                 found.append(message)
-                if message[:1] == READY:
-                    requests -= 1
-                    if not requests:
-                        break
         except TimeoutError:
             pass
+        return found
+
+    def answer_like(self, wanted: Sequence[bytes]) -> list[bytes]:
+        """As many messages as are wanted, or up to as many ReadyForQuery where it ends with one."""
+        found: list[bytes] = []
+        missing = sum(message[:1] == READY for message in wanted) if wanted and wanted[-1][:1] == READY else -1
+        while len(found) < len(wanted) and missing and (message := self.replies(1)):
+            found += message
+            missing -= message[0][:1] == READY
         return found
 
     def rest(self) -> list[bytes]:
@@ -161,6 +160,6 @@ def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]]) -> int:
     count = total = 0
     for message, found in zip(messages, answers, strict=False):
         total += len(found)
-        if message[:1] in b"QSHF":
+        if message[:1] in b"QSHF" or (found and found[-1][:1] == READY):
             count = total
     return count
