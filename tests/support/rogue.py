@@ -405,7 +405,7 @@ class Rogue:
         [[got]] = await self._query(f"select pg_try_advisory_lock({key})")
         if got == "t":
             holder = self._world.holders.get(key)
-            assert holder is None or self._world.killing, f"{self._name}: lock {key} is held by {holder}, too"
+            assert holder is None or self._world.killing or self._world.reloading, f"{self._name}: lock {key} is held by {holder}, too"
             self._world.holders[key] = self.number
             self._locks.add(key)
 
