@@ -12,6 +12,7 @@ import random
 from typing import TYPE_CHECKING, Final
 
 import attrs
+import outcome
 import trio
 
 from pgcat_trio.wire import codes, encode, messages
@@ -540,14 +541,20 @@ class Rogue:
         """A cancel request ends what it was meant for, or nothing."""
         await self._client.send(encode.query(f"select pg_sleep({self._random.choice((0, 0.01, 20))})"))
         await trio.sleep(self._random.random() * 0.01)
-        with trio.move_on_after(10) as scope:
+        end = await self._answer_to_cancel()
+        assert end is not None, f"{self._name}: cannot be cancelled"
+        errors = end.unwrap().errors
+        if errors and errors[0].sqlstate != "57014":
+            raise errors[0]
+
+    async def _answer_to_cancel(self) -> outcome.Outcome[pg.Reply] | None:
+        end: outcome.Outcome[pg.Reply] | None = None
+        with trio.move_on_after(10):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._cancel_until_answered)
-                reply = await self._reply()
+                end = await outcome.acapture(self._reply)
                 nursery.cancel_scope.cancel()
-        assert not scope.cancelled_caught, f"{self._name}: cannot be cancelled"
-        if reply.errors and reply.errors[0].sqlstate != "57014":
-            raise reply.errors[0]
+        return end
 
     async def _cancel_until_answered(self) -> None:
         while True:
