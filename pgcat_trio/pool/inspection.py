@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ..routing.changes import OF_THE_TRANSACTION
 from ..routing.effects import Effect
 from .settings import USUAL, intern
 
@@ -112,7 +113,7 @@ class Inspection:
         }
         for name, value in findings.settings.items():
             name = USUAL.canonical_name(name)
-            if name in reported:
+            if name in reported or name in OF_THE_TRANSACTION:
                 continue
             if value is None or (name in _IDENTITY and value == "none") or (not value and changes.reset_all):
                 values.pop(name, None)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgcat_trio.routing.lexer import Tokens
 
 _DEFAULTS: Final = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
-_OF_THE_TRANSACTION: Final = frozenset((*_DEFAULTS, "seed"))
+OF_THE_TRANSACTION: Final = frozenset((*_DEFAULTS, "seed"))
 """Settings that end with the transaction, and one that is no setting but a command."""
 
 # What stands for a setting without being its name, after SET [SESSION] or RESET.
@@ -106,5 +106,5 @@ def _named(tokens: Tokens) -> Iterator[str]:
         if token in ("TO", "="):
             break
         name += token.strip('"').lower()
-    if name and name not in _OF_THE_TRANSACTION:
+    if name and name not in OF_THE_TRANSACTION:
         yield name
