@@ -335,7 +335,7 @@ class Relay(Listener):
         elif expected is None or expected.settled or expected.copy_in:
             if self.outbox.empty:
                 self.finish(CLIENT_TERMINATED)
-        elif backend is not None and not expected.queue and not self.unsent:
+        elif backend is not None and not (expected.owes or self.unsent):
             # What was not synced is answered so far, and no further.
             self._send(backend, GIVE_UP, b"S", unsynced=False)
 
