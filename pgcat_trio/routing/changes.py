@@ -39,13 +39,16 @@ _PHRASES: Final[dict[Tokens, tuple[str, ...]]] = {
 
 _SET_CONFIG: Final = re.compile(rb"set_config\b", re.IGNORECASE)
 _SET_CONFIG_OF: Final = re.compile(rb"set_config\s*\(\s*'([A-Za-z_][\w$.]*)'\s*(?:::\s*\w+\s*)?,", re.IGNORECASE)
+_SET_CUSTOM: Final = re.compile(rb"\bset\s+(?:session\s+)?([a-z_]\w*\.[a-z_]\w*)\s*(?:=|to\b)", re.IGNORECASE)
+"""Settings that no server knows of by itself: it does not list them."""
 
 
 @attrs.frozen
 class SettingChanges:
     """``names`` are set; ``resets`` go back to what they were at the beginning of the session.
 
-    ``reset_all``: all of them do. ``unnamed``: there may be others, of which the text does not show the names.
+    ``reset_all``: all of them do, except for who one is. ``unnamed``: there may be others, of which the text does not
+    show the names.
     """
 
     names: frozenset[str] = frozenset()
@@ -81,6 +84,10 @@ def setting_changes(sql: bytes) -> SettingChanges:
             (resets if _goes_back(tokens) else names).update(_named(tokens[1:]))
         elif tokens[0] == "RESET" and tokens[1:] != ("ALL",):
             resets.update(_named(tokens[1:]))
+        elif tokens == ("DISCARD", "ALL"):
+            resets.update(_PHRASES["AUTHORIZATION",])
+        elif tokens[0] == "DO":
+            names.update(name.decode().lower() for name in _SET_CUSTOM.findall(sql))
         reset_all |= tokens in (("RESET", "ALL"), ("DISCARD", "ALL"))
     called = [name.decode().lower() for name in _SET_CONFIG_OF.findall(sql)]
     unnamed |= len(called) != len(_SET_CONFIG.findall(sql))
