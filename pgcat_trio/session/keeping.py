@@ -107,7 +107,8 @@ class Keeper(Resetter):
         upstream = backend.upstream
         if leftovers.question is not None:
             if upstream.expected.swallowing:
-                return data  # no more than a notification
+                leftovers.withheld += data  # no more than a notification: behind the answer to which it is news
+                return b""
             data = self._heard(backend, leftovers) + data
         elif leftovers.withheld:
             data = self._take_withheld(backend, leftovers) + data
@@ -185,8 +186,9 @@ class Keeper(Resetter):
             return data
         news = [item for item in backend.parameters.items() if told.get(item[0]) != item[1]]
         statuses = b"".join(encode.parameter_status(*item) for item in news)
-        end = len(data) - len(encode.ready_for_query())
-        return data[:end] + statuses + data[end:] if end > 0 else statuses + data
+        # Behind it may be notifications.
+        end = max(0, data.rfind(encode.ready_for_query(backend.upstream.status)))
+        return data[:end] + statuses + data[end:]
 
     def _conclude(self, backend: Backend, leftovers: Leftovers, question: Inspection, found: Findings) -> None:
         """Act upon what was found: learn the settings, hand over the channels, be pinned by the rest."""
