@@ -33,6 +33,9 @@ log = structlog.get_logger("pgcat_trio.session")
 
 _UNLISTEN: Final = "UNLISTEN *"
 
+_SETTINGS: Final = Effect.SETTINGS | Effect.UNKNOWN
+"""What may change settings."""
+
 
 class Keeper(Resetter):
     """A lease that is given up only when nothing of the client's is on the backend that it wants to find again."""
@@ -70,7 +73,7 @@ class Keeper(Resetter):
                 return
             leftovers = self.leftovers = Leftovers()
         leftovers.add(effects)
-        if Effect.SETTINGS in effects:
+        if effects & _SETTINGS:
             downstream = self.downstream
             executes = downstream.executes or codes.QUERY in downstream.markers
             for text in self._texts(batch):
@@ -100,6 +103,7 @@ class Keeper(Resetter):
         """See to what is left on a backend that may have come to rest; returns what the client is told now."""
         leftovers = self.leftovers
         assert leftovers is not None
+        leftovers.hear(data)
         upstream = backend.upstream
         if leftovers.question is not None:
             if upstream.expected.swallowing:
@@ -113,8 +117,6 @@ class Keeper(Resetter):
             return b""
         if not (upstream.expected.settled and upstream.between_messages and self._whole) or backend.sending:
             return data
-        if upstream.status == codes.FAILED or upstream.failed:
-            leftovers.due = NO_CHANGES  # what was reset is as it was
         sql = self._ask_next(backend, leftovers)
         if sql:
             leftovers.withheld = data
@@ -127,15 +129,17 @@ class Keeper(Resetter):
     def _ask_next(self, backend: Backend, leftovers: Leftovers) -> str:
         """What to say to the server now: "" for nothing."""
         status = backend.upstream.status
-        sql = self._starting_values(backend, leftovers) if leftovers.due.goes_back else ""
+        done = not (backend.upstream.failed or leftovers.rolled_back)
+        goes_back = leftovers.due.goes_back and status != codes.FAILED
+        sql = self._starting_values(backend, leftovers, certain=done) if goes_back else ""
         question = Inspection(Effect.NONE, NO_CHANGES)
         if status == codes.IDLE:
-            if leftovers.given_up:
-                if not backend.upstream.failed:
-                    self.unlisten(leftovers.given_up)
-                leftovers.given_up = []
-            question = Inspection(leftovers.suspects, leftovers.changes, self.settings.values)
-            leftovers.suspects, leftovers.changes = Effect.NONE, NO_CHANGES
+            if done and leftovers.given_up:
+                self.unlisten(leftovers.given_up)
+            question = Inspection(leftovers.suspects, leftovers.changes, self.settings.values, backend.pool.target.user)
+            leftovers.all_reset = done and leftovers.changes.reset_all
+            leftovers.suspects, leftovers.changes, leftovers.given_up = Effect.NONE, NO_CHANGES, []
+            leftovers.rolled_back = False
             asking = question.sql(all_statements=self.cluster.statements is None)
             if not asking:
                 self._conclude(backend, leftovers, question, Findings())
@@ -180,8 +184,7 @@ class Keeper(Resetter):
         told, leftovers.told = leftovers.told, None
         if told is None:
             return data
-        had, has = told.values, self.settings.values
-        news = [item for item in has.items() if item[0] in backend.reported and had.get(item[0]) != item[1]]
+        news = [item for item in backend.parameters.items() if told.get(item[0]) != item[1]]
         statuses = b"".join(encode.parameter_status(*item) for item in news)
         # Behind it may be notifications.
         end = max(0, data.rfind(encode.ready_for_query(backend.upstream.status)))
@@ -193,13 +196,11 @@ class Keeper(Resetter):
         if not suspects:
             return
         stays = (found.present & ~Effect.LISTEN) | (suspects & Effect.LOADED)
-        if Effect.SETTINGS in suspects | found.present and not self._learn(backend, question, found):
+        if (suspects | found.present) & _SETTINGS and not self._learn(backend, question, found):
             stays |= Effect.SETTINGS
-        elif Effect.UNKNOWN in suspects:
-            self._learn(backend, question, found)
         if (found.channels or Effect.LISTEN in found.present) and not self.listen(backend, found.channels):
             stays |= Effect.LISTEN
-        if Effect.SETTINGS in leftovers.pinned and not question.changes.reset_all:
+        if Effect.SETTINGS in leftovers.pinned and not leftovers.all_reset:
             stays |= Effect.SETTINGS
         gone = suspects & ~(stays | Effect.UNKNOWN | (Effect.LISTEN if found.channels else Effect.NONE))
         backend.effects = (backend.effects & ~gone) | leftovers.later

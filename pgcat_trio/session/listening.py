@@ -87,7 +87,7 @@ class Listener(Keeper):
         return True
 
     def unlisten(self, given_up: list[bytes | None]) -> None:
-        if self._board is not None and not _rolls_back(self.downstream.texts):
+        if self._board is not None:
             channels = self._channels if None in given_up else self._channels.intersection(filter(None, given_up))
             self._channels -= channels
             self._board.unsubscribe(self, channels)
@@ -159,7 +159,3 @@ def _given_up(text: bytes) -> list[bytes | None]:
         else:
             found.append(match["plain"].lower() if match["plain"] is not None else None)
     return found
-
-
-def _rolls_back(texts: list[bytes]) -> bool:
-    return bool(texts) and texts[-1].lstrip()[:8].upper().startswith((b"ROLLBACK", b"ABORT"))

@@ -24,6 +24,7 @@ from ..errors import (
     ProxyError,
     ServerError,
 )
+from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..wire import codes, encode
@@ -324,14 +325,19 @@ class Relay(Listener):
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
+        expected = backend.upstream.expected if backend is not None else None
         if self._held:
             if backend is None or backend.upstream.in_transaction or (self.pinned and backend.upstream.quiet):
                 batch, self._held = self._held, b""
                 self._reroutes = False
                 self._forward(batch)
                 self.go_on()
-        elif self.outbox.empty and (backend is None or _owes_nothing(backend)):
-            self.finish(CLIENT_TERMINATED)
+        elif expected is None or expected.settled or expected.copy_in:
+            if self.outbox.empty:
+                self.finish(CLIENT_TERMINATED)
+        elif backend is not None and not (expected.owes or self.unsent):
+            # What was not synced is answered so far, and no further.
+            self._send(backend, GIVE_UP, b"S", unsynced=False)
 
     # -- errors ----------------------------------------------------------------------------------------------------
 
@@ -393,9 +399,3 @@ class Relay(Listener):
             self.downstream.discard_until_sync()
         if self._held or self.downstream.terminated:
             self.settle()
-
-
-def _owes_nothing(backend: Backend) -> bool:
-    """True when a client that says no more need not be waited for: also in the middle of a COPY, or without a Sync."""
-    expected = backend.upstream.expected
-    return expected.copy_in or not expected.queue

@@ -164,9 +164,8 @@ def prepare(name: bytes, tail: bytes) -> bytes:
     return close(name) + parse(name, tail)
 
 
-DEFINE_STAND_IN: Final = prepare(STAND_IN, b"SELECT\0\0\0")
-"""Its ParseComplete is what a client gets for a Parse that need not be done: the server says it where the client
-expects it, and skips it after an error."""
+DEFINE_STAND_IN: Final = prepare(STAND_IN, b"\0\0\0")
+"""There is one. An empty text is allowed even in a failed transaction, and takes no snapshot."""
 
 DEALLOCATE_STAND_IN: Final = b"DEALLOCATE " + STAND_IN
 
