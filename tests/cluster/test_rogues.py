@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SECONDS: Final = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "5"))
 ROGUES: Final = 30
-BACKENDS: Final = 20
+BACKENDS: Final = int(os.environ.get("BACKENDS", "20"))
 SETTLE_S: Final = 20.0
 
 SCHEMA: Final = """

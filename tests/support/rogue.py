@@ -548,18 +548,21 @@ class Rogue:
             raise errors[0]
 
     async def _answer_to_cancel(self) -> outcome.Outcome[pg.Reply] | None:
+        """Cancel until that has an effect. No request is under way any more in the end: it would hit what is next."""
         end: outcome.Outcome[pg.Reply] | None = None
+        answered = trio.Event()
         with trio.move_on_after(10):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._cancel_until_answered)
+                nursery.start_soon(self._cancel_until, answered)
                 end = await outcome.acapture(self._reply)
-                nursery.cancel_scope.cancel()
+                answered.set()
         return end
 
-    async def _cancel_until_answered(self) -> None:
-        while True:
+    async def _cancel_until(self, answered: trio.Event) -> None:
+        while not answered.is_set():
             await self._client.cancel()
-            await trio.sleep(0.05)
+            with trio.move_on_after(0.05):
+                await answered.wait()
 
     # -- talking ---------------------------------------------------------------------------------------------------
 
