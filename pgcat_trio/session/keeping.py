@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import structlog
 
 from ..config.model import Pinning
@@ -77,7 +78,10 @@ class Keeper(Resetter):
             downstream = self.downstream
             executes = downstream.executes or codes.QUERY in downstream.markers
             for text in self._texts(batch):
-                leftovers.add_changes(setting_changes(text), executes=executes)
+                changes = setting_changes(text)
+                if Effect.SETTINGS not in effects and b"set_config" not in text.lower():
+                    changes = attrs.evolve(changes, unnamed=False)  # a mere doubt keeps no backend
+                leftovers.add_changes(changes, executes=executes)
 
     def denial(self, batch: bytes, effects: Effect) -> ProxyError | None:
         """Why a batch must be refused, where sessions may not be pinned."""

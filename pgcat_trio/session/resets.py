@@ -82,10 +82,12 @@ class Resetter(Translator):
         # Whether that is what they are in the end is asked when the transaction is over.
         leftovers.changes |= SettingChanges(names=frozenset(back) - backend.reported)
         leftovers.told = dict(backend.parameters)
-        if not (certain and self._resets_only()) or Effect.SETTINGS in leftovers.pinned:
+        had = backend.settings.values
+        changed_hands = any(name in had or name in back for name in IDENTITY)  # and perhaps since
+        if not (certain and self._resets_only()) or changed_hands or Effect.SETTINGS in leftovers.pinned:
             return put_back_sql(back)
         # What the server reports is known; of the others it is known that they are not there.
-        have = {n: v for n, v in backend.settings.values.items() if n in backend.reported or n not in names}
+        have = {n: v for n, v in had.items() if n in backend.reported or n not in names}
         return settings_sql(intern(have), intern({**have, **back}), backend.reported)
 
     def _resets_only(self) -> bool:

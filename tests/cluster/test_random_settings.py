@@ -38,7 +38,6 @@ CHANGES: Final = (
     "set schema 'elsewhere'",
     "set my.thing = 'it''s \\ a \"thing\"'",
     "set My.Thing to 'other'",
-    "set my.thing to ''",
     "set my.thing to E'\\\\\\'two\\nlines'",
     "set my.thing to 'grün'",
     "set temp_tablespaces to ''",
