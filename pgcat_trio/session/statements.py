@@ -14,7 +14,7 @@ from ..routing.effects import Effect
 from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
-from ..wire.statements import is_missing, is_stale, messages_in, nothing_done, our_name, with_name
+from ..wire.statements import is_missing, is_stale, messages_in, misses_type, nothing_done, our_name, with_name
 from ..wire.usual import PARSED, QUERY
 from .lease import Lease
 from .names import OWN, Names
@@ -118,7 +118,7 @@ class Translator(Lease):
         body, error = self._take_trouble(names, backend)
         ours = our_name(error)
         theirs = names.name_for(ours) if ours else None
-        if is_stale(error):
+        if is_stale(error) or misses_type(error):
             names.statements.renew()
         elif ours and theirs is not None:
             if not is_missing(error):

@@ -110,7 +110,7 @@ class StatementReplies:
         if self.parsing is not None:
             self.failed_parse, self.parsing = self.parsing, None
             self.trouble = body
-        elif is_stale(error) or our_name(error):
+        elif is_stale(error) or misses_type(error) or our_name(error):
             self.trouble = body
 
     def ready(self) -> None:
@@ -224,3 +224,8 @@ def is_missing(error: dict[str, str]) -> bool:
 def is_stale(error: dict[str, str]) -> bool:
     """True for the error of a statement whose tables have changed: it would return other columns than it was to."""
     return error.get("C") == "0A000" and error.get("R") == "RevalidateCachedQuery"
+
+
+def misses_type(error: dict[str, str]) -> bool:
+    """True for the error of a statement that knows a type which is gone. Internal errors are not translated."""
+    return error.get("C") == "XX000" and error.get("M", "").startswith("cache lookup failed for type ")
