@@ -84,11 +84,15 @@ class Names:
             text = self.text(downstream.subject)
             return [] if text is None else [text]
         used = []
+        parsed = set()
         for kind, start, stop in messages_in(batch):
-            if kind == codes.BIND:
-                at = name_at(batch, start, stop)
-                text = self.text(batch[at : batch.find(0, at)]) if at else None
-                if text is not None:
+            if kind == codes.PARSE:
+                parsed.add(batch[start + 5 : batch.find(0, start + 5)])
+            elif kind == codes.SYNC:
+                parsed.clear()  # it may have been skipped
+            elif kind == codes.BIND and (at := name_at(batch, start, stop)):
+                name = batch[at : batch.find(0, at)]
+                if name not in parsed and (text := self.text(name)) is not None:
                     used.append(text)
         return used
 

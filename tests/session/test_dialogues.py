@@ -183,11 +183,6 @@ TERMINATED: Final = [
 ]
 
 
-@pytest.mark.xfail(
-    raises=TimeoutError,
-    strict=True,
-    reason="after a Terminate in a COPY, or before a Sync, the backend is held for ever",
-)
 @pytest.mark.parametrize("names", [TERMINATED], ids=["all"])
 def test_terminate_at_each_place(cluster: EmbeddedCluster, server: Wire, names: list[str]) -> None:
     """What was asked for before is answered, then the connection ends, and the next client finds nothing of it.

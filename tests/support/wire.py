@@ -35,6 +35,10 @@ class Wire:
         self._socket.close()
         self._login.close()
 
+    def parameter(self, name: str) -> str | None:
+        """What the login said of a parameter."""
+        return self._login.info.parameter_status(name)
+
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
