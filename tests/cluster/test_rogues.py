@@ -66,9 +66,7 @@ def _config(cluster: EmbeddedCluster, variant: str, size: int) -> str:
     return proxy_config(cluster, pool_mode=mode, pool_size=size, general=general, pool=pool)
 
 
-async def _disturb(
-    cluster: EmbeddedCluster, proxy: RunningProxy, file: Path, variant: str
-) -> None:
+async def _disturb(cluster: EmbeddedCluster, proxy: RunningProxy, file: Path, variant: str) -> None:
     step = 0
     while variant in ("killing", "reloading"):
         await trio.sleep(0.3 if variant == "killing" else 1.5)

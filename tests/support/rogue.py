@@ -141,7 +141,16 @@ class Rogue:
     def _actions(self) -> Sequence[Callable[[], Awaitable[None]]]:
         well = [self.check, self.check, self.write, self.transaction, self.set, self.set_and_roll_back, self.reset]
         well += [self.prepare, self.execute, self.execute, self.fail_in_pipeline, self.close, self.unnamed]
-        well += [self.lock, self.unlock, self.temporary, self.drop, self.listen, self.notify, self.notify, self.unlisten]
+        well += [
+            self.lock,
+            self.unlock,
+            self.temporary,
+            self.drop,
+            self.listen,
+            self.notify,
+            self.notify,
+            self.unlisten,
+        ]
         well += [self.copy_in, self.copy_fails, self.cancel, self.prepare_by_sql, self.hold, self.undo, self.idle]
         return well * 3 + [self.leave, self.discard]
 
@@ -174,13 +183,18 @@ class Rogue:
         self.uncertain.add(serial)
         requests = [
             encode.query("begin; select pg_advisory_xact_lock(99, 1)"),
-            encode.query(f"set rogue.tag = 'left'; listen left_{self.number}; select pg_advisory_lock(98, {self.number})"),
+            encode.query(
+                f"set rogue.tag = 'left'; listen left_{self.number}; select pg_advisory_lock(98, {self.number})"
+            ),
             pg.parse("select 1", "left") + encode.SYNC + pg.bind(name="left") + pg.execute() + encode.SYNC,
             pg.parse("create temp table mine as select 1", "t") + pg.bind(name="t") + pg.execute() + encode.SYNC,
             encode.query(f"insert into ledger values ({self.number}, {serial})"),
             encode.query("copy ledger from stdin") + pg.copy_data(b"1\t") + encode.COPY_DONE,
             encode.query("select pg_sleep(0.05), repeat('x', 1000) from generate_series(1, 3)"),
-            pg.parse("select repeat('x', 1000) from generate_series(1, 5000)") + pg.bind() + pg.execute() + b"H\0\0\0\4",
+            pg.parse("select repeat('x', 1000) from generate_series(1, 5000)")
+            + pg.bind()
+            + pg.execute()
+            + b"H\0\0\0\4",
             encode.query("copy (select repeat('x', 1000) from generate_series(1, 5000)) to stdout"),
             encode.query("prepare mine as select 1; declare mine cursor with hold for select 1"),
         ]
@@ -340,7 +354,8 @@ class Rogue:
         chosen = self._random.choices(names, k=self._random.randrange(1, 4))
         syncs = self._random.random() < 0.5
         request = b"".join(
-            pg.bind(f"x{n}", name=name) + pg.execute() + (encode.SYNC if syncs else b"") for n, name in enumerate(chosen)
+            pg.bind(f"x{n}", name=name) + pg.execute() + (encode.SYNC if syncs else b"")
+            for n, name in enumerate(chosen)
         )
         await self._client.send(request if syncs else request + encode.SYNC)
         rows = [row for _ in range(len(chosen) if syncs else 1) for row in (await self._reply()).rows_or_raise()]
@@ -362,7 +377,9 @@ class Rogue:
         if [error.sqlstate for error in reply.errors] != ["26000"]:
             reply.rows_or_raise()
             raise AssertionError(reply)
-        request = pg.bind("x", name="f0") + pg.execute() + pg.extended("select 5") + b"C" + b"\0\0\0\x08Sf0\0" + encode.SYNC
+        request = (
+            pg.bind("x", name="f0") + pg.execute() + pg.extended("select 5") + b"C" + b"\0\0\0\x08Sf0\0" + encode.SYNC
+        )
         assert (await self._ask(request)).rows_or_raise() == [["f0x"], ["5"]]
 
     async def close(self) -> None:
@@ -406,7 +423,9 @@ class Rogue:
         [[got]] = await self._query(f"select pg_try_advisory_lock({key})")
         if got == "t":
             holder = self._world.holders.get(key)
-            assert holder is None or self._world.killing or self._world.reloading, f"{self._name}: lock {key} is held by {holder}, too"
+            assert holder is None or self._world.killing or self._world.reloading, (
+                f"{self._name}: lock {key} is held by {holder}, too"
+            )
             self._world.holders[key] = self.number
             self._locks.add(key)
 
