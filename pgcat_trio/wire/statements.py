@@ -27,6 +27,7 @@ PREFIX: Final = "pgcat_"
 
 
 _OURS: Final = re.compile(rf"\b{PREFIX}[0-9]+\b")
+_MAX_TROUBLE: Final = 20  # more at a time only in long pipelines
 _ABOUT_STATEMENTS: Final = ("26000", "08P01")  # does not exist; has other parameters
 
 END: Final = codes.READY_FOR_QUERY
@@ -65,9 +66,9 @@ class StatementReplies:
         """Instead of notes, for the one request under way that begins with a Parse of the unnamed statement: that Parse
         after the name, until it is answered."""
         self.failed_parse: bytes | None = None
-        """The same if the answer was an error. Whoever looks resets it, and the next."""
-        self.trouble: bytes | None = None
-        """The last ErrorResponse that may be about a statement that is shared, or about such a Parse: its body."""
+        """The same if the answer was an error. Whoever looks resets it, and empties the next."""
+        self.trouble: deque[bytes] = deque(maxlen=_MAX_TROUBLE)
+        """ErrorResponses that may be about a statement that is shared, or about such a Parse: their bodies."""
         self.skipping = False
         """An error has come since the last ReadyForQuery: nothing that is sent before a Sync will be done."""
 
@@ -109,9 +110,9 @@ class StatementReplies:
         self.skipping = True
         if self.parsing is not None:
             self.failed_parse, self.parsing = self.parsing, None
-            self.trouble = body
+            self.trouble.append(body)
         elif is_stale(error) or misses_type(error) or our_name(error):
-            self.trouble = body
+            self.trouble.append(body)
 
     def ready(self) -> None:
         """The ReadyForQuery of a client's request arrived: undo what was not done in it."""
@@ -211,9 +212,8 @@ def our_name(error: dict[str, str]) -> bytes | None:
 
 
 def with_name(replies: bytes, body: bytes, ours: bytes, theirs: bytes) -> bytes:
-    """Replies of which the last ErrorResponse has this body, with another name in it."""
-    before, error, after = replies.rpartition(encode.message(b"E", body))
-    return before + encode.message(b"E", body.replace(ours, theirs)) + after if error else replies
+    """Replies in which each ErrorResponse of this body has another name in it."""
+    return replies.replace(encode.message(b"E", body), encode.message(b"E", body.replace(ours, theirs)))
 
 
 def is_missing(error: dict[str, str]) -> bool:

@@ -289,6 +289,10 @@ SCRIPTS: dict[str, list[bytes]] = {
         use("x") + use("s0") + SYNC + use("s1") + use("s2") + use("s3") + use("s0") + SYNC,
         BEGIN + b"".join(use(f"s{n}") + SYNC for n in (1, 3, 2, 1, 0)) + ROLLBACK,
     ],
+    "too few values, twice": [
+        parse("select $1::int", "a") + parse("select $1::int, $2::int", "b") + SYNC,
+        use("a") + SYNC + use("b") + SYNC + use("a") + SYNC,
+    ],
     "deallocate twice": [
         parse(A, "a") + parse("deallocate a") + use("") + use("") + SYNC + parse(A, "a") + use("a") + SYNC,
         parse("deallocate all", "all") + use("all") + use("x") + SYNC + parse(A, "a") + use("a") + SYNC,
