@@ -290,7 +290,7 @@ class Downstream:
         self.complete = boundary == position and not unsynced
 
     def _changes_names_by(self, kind: int) -> bool:
-        """The end of a request, where names are watched; True if the batch ends with it as names have changed before."""
+        """The end of a request where names are watched; True if the batch ends with it as they have changed before."""
         if kind == codes.QUERY:
             self._changes_names |= may_deallocate(self.texts[-1])
         return self._changes_names
