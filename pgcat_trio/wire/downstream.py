@@ -41,7 +41,7 @@ def may_deallocate(text: bytes) -> bool:
 
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
 
-_may_reset: Final = re.compile(rb"reset|discard|default|local", re.IGNORECASE).search
+_may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
 """None if no statement of a text can set back a setting (see `session.resets`)."""
 
 
@@ -60,6 +60,7 @@ class Downstream:
         "_max_message_bytes",
         "_open",
         "_position",
+        "_prepares_resets",
         "_resets",
         "_skip",
         "_whole_bytes",
@@ -86,6 +87,7 @@ class Downstream:
         self._boundary = 0  # the end of the last message that a server answers
         self._discarding = False
         self._resets = False  # the request under way may set settings back: what comes behind it must wait
+        self._prepares_resets = False  # any request from now on may
         self._changes_names = False  # the request under way has what may change the meaning of names
         self._open = False  # what was taken ends within a request
         self.watching = False
@@ -177,7 +179,7 @@ class Downstream:
         self.unsynced = self.executes = self.named = self.doubtful = False
         self.shape = OTHER
         self._changes_names &= self._open
-        self._resets &= self._open
+        self._resets &= self._open or self._prepares_resets
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -315,7 +317,8 @@ class Downstream:
             text_end = min(stop, len(data))
         text = data[name_end + 1 : text_end]
         self.texts.append(text)
-        self._resets |= _may_reset(text) is not None
+        if _may_reset(text):
+            self._resets = self._prepares_resets = True
         if self.watching:
             self._changes_names |= may_deallocate(text)
 

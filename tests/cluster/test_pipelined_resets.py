@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.client import connect, extended
+from support.client import bind, connect, execute, extended, parse
 from support.proxy import proxy_config, running_proxy
 
 from pgcat_trio.wire import encode
@@ -48,3 +48,19 @@ async def test_what_is_sent_behind_an_unnamed_reset(cluster: EmbeddedCluster, mo
         await client.send(show + extended("reset all") + encode.SYNC + show + show)
         answers = [(await client.reply()).rows_or_raise() for _ in range(4)]
         assert answers == [BEGUN, [], BEGUN, BEGUN]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("mode", ["session", "transaction"])
+async def test_what_is_sent_behind_a_prepared_reset(cluster: EmbeddedCluster, mode: str) -> None:
+    config = proxy_config(cluster, pool_mode=mode, pool_size=1)
+    show = extended(SHOW) + encode.SYNC
+    async with (
+        running_proxy(config) as proxy,
+        await connect(proxy, TimeZone="Asia/Tokyo", work_mem="9MB") as client,
+    ):
+        await client.ask(parse("reset all", "r") + encode.SYNC)
+        for _ in range(2):
+            await client.send(show + bind(name="r") + execute() + encode.SYNC + show + show)
+            answers = [(await client.reply()).rows_or_raise() for _ in range(4)]
+            assert answers == [BEGUN, [], BEGUN, BEGUN]
