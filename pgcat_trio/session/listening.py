@@ -6,8 +6,11 @@ waits until that is done.
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from ..config.model import Pinning
 from ..errors import SubscriptionLost
@@ -118,6 +121,12 @@ class Listener(Keeper):
                 self._say(notifications)
         except Exception as problem:
             self.turn_failed(problem)
+
+    def tell_withheld(self) -> None:
+        """The session ends, whatever its backend is still being asked: what was done for the client, it is told."""
+        if self.leftovers is not None and self.leftovers.withheld and self.outbox.intact:
+            with contextlib.suppress(trio.BrokenResourceError):
+                self._say(self.leftovers.withheld)
 
     def subscribed(self) -> None:
         self._handed_over(Effect.NONE)
