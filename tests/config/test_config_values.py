@@ -130,7 +130,7 @@ def test_a_wrong_value_is_refused_with_what_to_do(
             lambda c: c.pools["app"].load_balancing_mode,
             LoadBalancing.ROUND_ROBIN,
         ),
-        ("pool", 'pinning = "Deny"', lambda c: c.pools["app"].pinning is Pinning.DENY, True),
+        ("pool", 'pinning = "deny"', lambda c: c.pools["app"].pinning is Pinning.DENY, True),
         ("pool", 'pinning = "allow"', lambda c: c.pools["app"].pinning is Pinning.ALLOW, True),
         ("pool", 'default_role = "replica"', lambda c: c.pools["app"].default_role, Role.REPLICA),
         ("pool", 'default_shard = "random_healthy"', lambda c: c.pools["app"].default_shard, "random_healthy"),
