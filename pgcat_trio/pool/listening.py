@@ -172,6 +172,7 @@ class Switchboard:
         changes = [b"LISTEN " + _quoted(channel) for channel in sorted(wanted - self._heard)]
         changes += [b"UNLISTEN " + _quoted(channel) for channel in sorted(self._heard - wanted)]
         self._asked = wanted
+        self._heard &= wanted  # whoever wants the others from now on has come too late
         return b"; ".join(changes)
 
     def confirmed(self) -> None:

@@ -7,21 +7,23 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import pytest
 import trio
 import trio.testing
 from support.proxy import RunningProxy, proxy_config, running_proxy
-from support.rogue import Rogue, World
+from support.rogue import Rogue
+from support.rogue_knowledge import World
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pgcat_trio.embedded import EmbeddedCluster
 
 SECONDS: Final = float(os.environ.get("PGCAT_TRIO_SOAK_SECONDS", "5"))
 ROGUES: Final = 30
-BACKENDS: Final = int(os.environ.get("BACKENDS", "20"))
+BACKENDS: Final = 8
 SETTLE_S: Final = 20.0
 
 SCHEMA: Final = """
@@ -40,7 +42,7 @@ async def test_rogues(cluster: EmbeddedCluster, tmp_path: Path, variant: str) ->
     open_files = len(os.listdir("/proc/self/fd"))
     async with running_proxy(file) as proxy:
         tasks = trio.lowlevel.current_statistics().tasks_living
-        world = World(proxy, killing=variant == "killing", reloading=variant == "reloading")
+        world = World(proxy, killing=variant == "killing")
         rogues = [Rogue(number, world) for number in range(ROGUES)]
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_disturb, cluster, proxy, file, variant)
@@ -77,18 +79,17 @@ async def _disturb(cluster: EmbeddedCluster, proxy: RunningProxy, file: Path, va
                 "and pid <> pg_backend_pid() and client_addr is not null order by random() limit 1"
             )
         else:
-            file.write_text(_config(cluster, variant, BACKENDS + step % 2))
+            file.write_text(_config(cluster, variant, BACKENDS + step % 2))  # noqa: ASYNC240
             proxy.supervisor.reload()
 
 
 async def _check_rest(proxy: RunningProxy) -> None:
     """Every backend is idle, clean and accounted for, and nobody waits."""
+    pools = proxy.supervisor.directory.pools
     with trio.fail_after(SETTLE_S):
-        while proxy.supervisor.connections or any(
-            pool.busy or pool.opening for pool in proxy.supervisor.directory.pools()
-        ):  # noqa: ASYNC110
+        while proxy.supervisor.connections or any(pool.busy or pool.opening for pool in pools()):  # noqa: ASYNC110
             await trio.sleep(0.02)
-    for pool in proxy.supervisor.directory.pools():
+    for pool in pools():
         assert set(pool.idle) == pool.backends
         assert all(backend.clean for backend in pool.backends)
         assert not pool.owner.waiters  # type: ignore[attr-defined]

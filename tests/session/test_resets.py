@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.scripted_backend import ScriptedBackend
 from support.transcript import READY, rows
 from support.world import By, config_of, open_world
 
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
+    from support.scripted_backend import ScriptedBackend
     from trio.testing import MockClock
 
 NOTIFICATION = encode.message(b"A", (7).to_bytes(4) + b"news\0Z\0")
