@@ -34,6 +34,10 @@ log = structlog.get_logger("pgcat_trio.session")
 
 _UNLISTEN: Final = "UNLISTEN *"
 
+_CANCELED: Final = "57014"
+_UNHURRIED: Final = "SET LOCAL statement_timeout TO 0"
+"""Several statements in one query are one transaction: it lasts until their end."""
+
 _SETTINGS: Final = Effect.SETTINGS | Effect.UNKNOWN
 """What may change settings."""
 
@@ -123,7 +127,7 @@ class Keeper(Resetter):
             return data
         sql = self._ask_next(backend, leftovers)
         if sql:
-            leftovers.withheld = data
+            leftovers.withheld += data
             self._send_own(backend, sql)
             return b""
         if upstream.status == codes.IDLE and not leftovers.pinned:
@@ -150,6 +154,8 @@ class Keeper(Resetter):
             if leftovers.handed_over and Effect.LISTEN not in question.suspects:
                 asking = "; ".join(filter(None, (_UNLISTEN, asking)))
             sql = "; ".join(filter(None, (sql, asking)))
+            if sql and leftovers.asked_again:
+                sql = f"{_UNHURRIED}; {sql}"
         if sql:
             leftovers.question = question
             leftovers.later = Effect.NONE
@@ -172,7 +178,15 @@ class Keeper(Resetter):
             if leftovers.handed_over and Effect.LISTEN not in question.suspects:
                 leftovers.handed_over = False
                 backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
+            leftovers.asked_again = False
             self._conclude(backend, leftovers, question, question.findings(rows))
+        elif error.get("C") == _CANCELED and backend.upstream.expected.settled and not leftovers.asked_again:
+            # By the client's own statement_timeout, or by a cancel request that came late.
+            leftovers.asked_again = leftovers.rolled_back = True
+            leftovers.suspects |= question.suspects
+            leftovers.changes |= question.changes
+            leftovers.due |= question.changes
+            return b""
         elif question.suspects:
             # For example the client's own statement_timeout. Then all that was suspected may be there.
             self._conclude(backend, leftovers, question, Findings(question.suspects & (PINNING | Effect.SETTINGS)))

@@ -47,6 +47,7 @@ class Leftovers:
     __slots__ = (
         "_tail",
         "all_reset",
+        "asked_again",
         "awaiting",
         "changes",
         "due",
@@ -70,6 +71,8 @@ class Leftovers:
         """Those of them that have been reset, and not yet set to what they began with."""
         self.question: Inspection | None = None
         """What the server is being asked, or told, by a query of our own."""
+        self.asked_again = False
+        """The question was canceled, and is asked once more, whatever the client's statement_timeout."""
         self.later = Effect.NONE
         """What the client has sent behind it may leave behind."""
         self.pinned = Effect.NONE

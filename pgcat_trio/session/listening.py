@@ -6,13 +6,16 @@ waits until that is done.
 
 from __future__ import annotations
 
-import re
+import contextlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
+
+import trio
 
 from ..config.model import Pinning, Role
 from ..errors import SubscriptionLost
 from ..routing.effects import Effect
+from ..routing.lexer import split
 from .keeping import Keeper
 from .leftovers import Leftovers
 
@@ -31,11 +34,8 @@ _MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
 _UTF8_HINT: Final = "Listen with client_encoding UTF8."
 _READ_HINT: Final = "Listen on a connection that reads all the time, and leave long transactions to others."
 
-_UNLISTEN: Final = re.compile(
-    rb'(?:^|;)\s*(?:UNLISTEN\s+(?:(?P<all>\*)|"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))'
-    rb"|(?P<discard>DISCARD\s+ALL))\s*(?=;|$)",
-    re.IGNORECASE,
-)
+_MAX_NAME_BYTES: Final = 63
+"""PostgreSQL's NAMEDATALEN, less the zero byte at the end: of a longer name the rest is dropped."""
 
 
 class Listener(Keeper):
@@ -123,6 +123,12 @@ class Listener(Keeper):
         except Exception as problem:
             self.turn_failed(problem)
 
+    def tell_withheld(self) -> None:
+        """The session ends, whatever its backend is still being asked: what was done for the client, it is told."""
+        if self.leftovers is not None and self.leftovers.withheld and self.outbox.intact:
+            with contextlib.suppress(trio.BrokenResourceError):
+                self._say(self.leftovers.withheld)
+
     def moved(self) -> None:
         """A reload has replaced the pool: listen where its successor does, and here as long as it does not yet."""
         cluster = self.gateway.find_cluster(self.database, self.user)
@@ -173,9 +179,12 @@ class Listener(Keeper):
 def _given_up(text: bytes) -> list[bytes | None]:
     """The channels that a text gives up; None stands for all."""
     found: list[bytes | None] = []
-    for match in _UNLISTEN.finditer(text):
-        if match["quoted"] is not None:
-            found.append(match["quoted"].replace(b'""', b'"'))
-        else:
-            found.append(match["plain"].lower() if match["plain"] is not None else None)
+    for statement in split(text):
+        tokens = statement.tokens
+        if tokens in (("UNLISTEN", "*"), ("DISCARD", "ALL")):
+            found.append(None)
+        elif len(tokens) == 2 and tokens[0] == "UNLISTEN":
+            name = text[statement.end - len(tokens[1]) : statement.end]
+            name = name[1:-1].replace(b'""', b'"') if name[:1] == b'"' else name.lower()
+            found.append(name[:_MAX_NAME_BYTES])
     return found

@@ -56,6 +56,7 @@ class Names:
         "_changes",
         "_gone",
         "_unchanged",
+        "alike",
         "by_name",
         "doubtful",
         "statements",
@@ -69,6 +70,8 @@ class Names:
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
         self._gone: deque[tuple[bytes, Statement]] = deque(maxlen=_MAX_GONE)
+        self.alike: deque[bytes] = deque(maxlen=_MAX_GONE)
+        """Names like those of servers' that it has used while they are nobody's, while errors may tell of them."""
         self.doubtful = False
         """A statement that takes names away has been bound, and not been executed yet."""
         self.unnamed: bytes | None = None
@@ -143,6 +146,7 @@ class Names:
         self._unchanged = self.unnamed
         self._changes.clear()
         self._gone.clear()
+        self.alike.clear()
 
     def parse_failed(self, tail: bytes) -> None:
         """The Parse of the unnamed statement that was the last one before those that `define_unnamed` was told of."""
@@ -163,7 +167,12 @@ class Names:
         return partial(self._restore, before, text_bytes)
 
     def name_for(self, canonical: bytes) -> bytes | None:
-        """A name of the client's for the statement that servers know by this name, perhaps one it has just given up."""
+        """A name of the client's for the statement that servers know by this name, perhaps one it has just given up.
+
+        None if it has none, or has just used that very name for nothing.
+        """
+        if canonical in self.alike:
+            return None
         names = itertools.chain(self.by_name.items(), self._gone)
         return next((name for name, statement in names if statement.name == canonical), None)
 

@@ -304,4 +304,5 @@ class _Translation(Splice):
     def _keep_apart(self, name: bytes, start: int) -> None:
         """A client names what it does not have: it must not find what is ours."""
         if name.startswith(_CANONICAL):
+            self._names.alike.append(name)
             self._insert(start, self._drop(name))

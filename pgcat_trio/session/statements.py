@@ -115,16 +115,17 @@ class Translator(Lease):
             self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
             return None
         again, self._again = self._again, None
-        stale = missing = False
+        stale = missing = typeless = False
         for body in self._take_trouble(names, backend):
             error = error_fields(body)
-            stale |= is_stale(error) or misses_type(error)
+            stale |= is_stale(error)
+            typeless |= misses_type(error)
             ours = our_name(error)
             theirs = names.name_for(ours) if ours else None
             if ours and theirs is not None:
                 missing |= is_missing(error)
                 data = with_name(data, body, ours, theirs)
-        if stale:
+        if stale or typeless:
             names.statements.renew()
         elif missing:
             backend.prepared.forget()

@@ -271,7 +271,7 @@ def test_denied_in_a_transaction_fails_it(strict: ProxyThread, sql: str, how: st
 
 def test_denied_in_a_pipeline(strict: ProxyThread) -> None:
     with connect(strict) as mine:
-        with pytest.raises(psycopg.errors.FeatureNotSupported), mine.pipeline():
+        with pytest.raises(psycopg.errors.FeatureNotSupported), mine.pipeline():  # noqa: PT012
             mine.execute("select 1")
             mine.execute("create temp table mine (id integer)")
             mine.execute("insert into kept values (2)")

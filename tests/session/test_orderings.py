@@ -69,7 +69,6 @@ PORTALS: Final = {
 }
 PAIR: Final = {
     "P(a)": parse(ONE, "a"),
-    "P(b)": parse(TWO, "b"),
     "U(a)": use("a"),
     "U(b)": use("b"),
     "U(x)": use("x"),  # there is no such statement
@@ -89,7 +88,7 @@ CLEAN: Final = close("a") + close("b") + SYNC + encode.query("")  # a Query ends
 
 OUTSIDE: Final = {"nothing": (), "known": KNOWN}
 LOOK_OUTSIDE: Final = (LOOK, LOOK, CLEAN)
-PAIRS: Final = {"both known": (PAIR["P(a)"] + PAIR["P(b)"] + SYNC,)}
+PAIRS: Final = {"both known": (PAIR["P(a)"] + parse(TWO, "b") + SYNC,)}
 LOOK_AT_PAIR: Final = (use("b") + SYNC + LOOK + use("b") + SYNC, LOOK, CLEAN)
 LOOK_UNNAMED: Final = (use() + SYNC, use() + SYNC, CLEAN)
 INSIDE: Final = {

@@ -416,6 +416,15 @@ async def test_all_scripts_after_each_other_on_the_same_backends(cluster: Embedd
             await clients.reset()
 
 
+@pytest.mark.trio
+async def test_an_error_tells_the_name_that_the_client_has_used(cluster: EmbeddedCluster) -> None:
+    """Also where it is the one that servers know another statement of the client's by."""
+    async with both(cluster, clients=1) as clients:
+        await clients.compare(parse(A, "a") + SYNC)
+        [[ours]] = await clients.proxied[0].query("select name from pg_prepared_statements")
+        await clients.compare_requests(use(str(ours)) + SYNC, use("a") + SYNC)
+
+
 NAMES = st.sampled_from(["a", "b", "c", "pgcat_2"])
 TEXTS = st.sampled_from(
     [A, B, BAD, DIVISION, "", "begin", "rollback", "deallocate all", "deallocate b", "select $1::int"]
