@@ -21,6 +21,7 @@ from .values import (
     AuthType,
     DefaultShard,
     LoadBalancing,
+    Pinning,
     PoolMode,
     Role,
     Secret,
@@ -143,7 +144,7 @@ def _strict_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, lambda value, _: text(value))
     converter.register_structure_hook(Secret, lambda value, _: secret(value))
     # Each by itself: they are subclasses of str, whose hook would have them otherwise.
-    for enumeration in (AuthType, DefaultShard, LoadBalancing, PoolMode, Role, ShardingFunction, SslMode):
+    for enumeration in (AuthType, DefaultShard, LoadBalancing, Pinning, PoolMode, Role, ShardingFunction, SslMode):
         converter.register_structure_hook(enumeration, choice)
     converter.register_structure_hook_func(_is_sequence, sequence)
     return converter

@@ -34,7 +34,10 @@ _NOT_THE_CLIENTS: Final = "Try again: nothing that a client asked for was under 
 _CANCEL_AGAIN_S: Final = 0.5
 """After this long without a word a query is cancelled again: a request that comes between two queries does nothing."""
 
-_MISTAKE: Final = encode.message(b"P", encode.cstring("") + encode.cstring("the client is gone") + bytes(2))
+GIVE_UP: Final = (
+    encode.message(b"P", encode.cstring("") + encode.cstring("the client is gone") + bytes(2)) + encode.SYNC
+)
+"""The end of a request whose client is gone: a server rolls back what was not synced, where Sync alone would commit."""
 
 _REMOVABLE: Final = functools.reduce(operator.or_, CLEANING)
 
@@ -90,8 +93,7 @@ async def _stop(backend: Backend, options: General) -> None:
             await _send(backend, encode.copy_fail("the client is gone"))
             expected.sent(b"f", unsynced=False)
         if expected.unsynced:
-            # A server rolls back what was not synced when its client goes away. Sync alone would commit it.
-            await _send(backend, _MISTAKE + encode.SYNC)
+            await _send(backend, GIVE_UP)
             expected.sent(b"S", unsynced=False)
         if expected.queue and len(expected.queue) != owed_when_cancelled:
             owed_when_cancelled = len(expected.queue)

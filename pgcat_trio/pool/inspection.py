@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from ..routing.changes import OF_THE_TRANSACTION
 from ..routing.effects import Effect
-from .settings import USUAL, intern
+from .settings import IDENTITY, USUAL, intern, is_hidden
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterable, Iterator, Mapping
@@ -38,19 +39,19 @@ _PRESENT: Final[dict[Effect, str]] = {
 _CHANNELS: Final = "SELECT 'LISTEN', channel, '' FROM pg_catalog.pg_listening_channels() AS channel"
 _CHANGED: Final = f"SELECT 'SETTINGS', name, setting FROM pg_catalog.pg_settings WHERE source {_EQUAL} 'session'"
 
-_IDENTITY: Final = frozenset(("role", "session_authorization"))
-
 
 @attrs.frozen
 class Inspection:
     """A question to the server: what of the ``suspects`` is there, and which of the ``changes`` were made.
 
-    ``known`` are the names of the session's settings. `Effect.UNKNOWN` among the suspects stands for all of them.
+    ``known`` are the names of the session's settings, ``user`` is who it is when it has become nobody else.
+    `Effect.UNKNOWN` among the suspects stands for all of them.
     """
 
     suspects: Effect
     changes: SettingChanges
     known: Collection[str] = ()
+    user: str = ""
 
     @property
     def _lists_settings(self) -> bool:
@@ -77,10 +78,10 @@ class Inspection:
 
     def _settings_sql(self) -> Iterator[str]:
         resets = ", ".join(map(_literal, sorted(self.changes.resets)))
-        hidden: set[str] = set()
+        hidden = {name for name in self.changes.resets if is_hidden(name)}
         if self._lists_settings:
             yield _CHANGED
-            hidden = {name for name in self.known if _is_hidden(name)}
+            hidden.update(IDENTITY, filter(is_hidden, self.known))
         elif resets:
             yield f"{_CHANGED} AND name {_EQUAL} ANY (ARRAY[{resets}])"
         for name in sorted(self.changes.names | hidden):
@@ -108,13 +109,15 @@ class Inspection:
         values = {
             name: value
             for name, value in settings.values.items()
-            if name in reported or not (name in changes.resets or (self._lists_settings and not _is_hidden(name)))
+            if name in reported or not (name in changes.resets or (self._lists_settings and not is_hidden(name)))
         }
+        nobody_else = (("role", "none"), ("session_authorization", self.user))
         for name, value in findings.settings.items():
             name = USUAL.canonical_name(name)
-            if name in reported:
+            if name in reported or name in OF_THE_TRANSACTION:
                 continue
-            if value is None or (name in _IDENTITY and value == "none") or (not value and changes.reset_all):
+            back = changes.reset_all or name in changes.resets
+            if value is None or (back and not value) or (name, value) in nobody_else:
                 values.pop(name, None)
             else:
                 values[name] = value
@@ -128,11 +131,6 @@ class Findings:
     present: Effect = Effect.NONE
     channels: frozenset[str] = frozenset()
     settings: Mapping[str, str | None] = attrs.field(factory=dict)
-
-
-def _is_hidden(name: str) -> bool:
-    """True for settings that pg_settings does not list: those of nobody's (``a.b``), and who one is."""
-    return "." in name or name in _IDENTITY
 
 
 def _literal(text: str) -> str:

@@ -50,6 +50,10 @@ class Subscriber(Protocol):
         """Nothing is listened to any more, for this subscriber."""
         ...
 
+    def moved(self) -> None:
+        """Another switchboard has taken the place of this one, which goes on until nobody uses it."""
+        ...
+
 
 class Switchboard:
     """Who listens to what on one server. ``nursery`` is the pools' nursery; the connection is opened when needed."""
@@ -85,16 +89,22 @@ class Switchboard:
             self._nursery.start_soon(self._run)
         return False
 
-    def unsubscribe(self, subscriber: Subscriber, channels: frozenset[bytes] | None = None) -> None:
-        """Listen to these channels no more; to none at all without ``channels``."""
-        for channel in channels if channels is not None else tuple(self.channels):
+    def unsubscribe(self, subscriber: Subscriber, channels: frozenset[bytes]) -> None:
+        """Listen to these channels no more."""
+        for channel in channels:
             listeners = self.channels.get(channel, set())
             listeners.discard(subscriber)
             if not listeners:
                 self.channels.pop(channel, None)
-        if channels is None:
-            self._waiting.pop(subscriber, None)
+        missing = self._waiting.pop(subscriber, frozenset()) - channels
+        if missing:
+            self._waiting[subscriber] = missing
         self._changed.set()
+
+    def retire(self) -> None:
+        """The pool has been replaced, or is closed: everybody goes on elsewhere, or ends."""
+        for subscriber in set(self._waiting).union(*self.channels.values()):
+            subscriber.moved()
 
     def end(self, reason: ProxyError) -> None:
         """Tell everybody that it is over."""
@@ -162,6 +172,7 @@ class Switchboard:
         changes = [b"LISTEN " + _quoted(channel) for channel in sorted(wanted - self._heard)]
         changes += [b"UNLISTEN " + _quoted(channel) for channel in sorted(self._heard - wanted)]
         self._asked = wanted
+        self._heard &= wanted  # whoever wants the others from now on has come too late
         return b"; ".join(changes)
 
     def confirmed(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from ..errors import ProxyError, ShuttingDown
+from ..errors import ProxyError
 from ..wire import encode
 from .exchange import clean, exchange, send_cancel
 from .listening import Switchboard
@@ -205,7 +205,7 @@ class Pool(Opening):
     def retire(self) -> None:
         """Close the idle backends now and the others when they come back."""
         self.retired = True
-        self.switchboard.end(ShuttingDown("the pool has been replaced or closed"))
+        self.switchboard.retire()
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:

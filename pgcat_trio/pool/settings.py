@@ -66,7 +66,7 @@ def intern(values: Mapping[str, str]) -> Settings:
     return found
 
 
-_IDENTITY: Final = ("session_authorization", "role")
+IDENTITY: Final = ("session_authorization", "role")
 """Who one is decides what one may set: given up before anything else is changed, and taken on after it."""
 
 
@@ -76,18 +76,44 @@ def settings_sql(have: Settings, want: Settings, reported: Container[str]) -> st
     What the server reports and the session has no opinion on is left as it is.
     """
     had, wanted = have.values, want.values
-    changed = [name for name, value in wanted.items() if had.get(name) != value and name not in _IDENTITY]
-    gone = [name for name in had if name not in wanted and name not in _IDENTITY and name not in reported]
+    changed = [name for name, value in wanted.items() if had.get(name) != value and name not in IDENTITY]
+    gone = [name for name in had if name not in wanted and name not in IDENTITY and name not in reported]
     statements = [_set(name, wanted[name]) for name in changed]
     statements += [f"RESET {_name(name)}" for name in gone]
-    if any(name in had or name in wanted for name in _IDENTITY):
-        same = all(had.get(name) == wanted.get(name) for name in _IDENTITY)
+    if any(name in had or name in wanted for name in IDENTITY):
+        same = all(had.get(name) == wanted.get(name) for name in IDENTITY)
         if statements or not same:
-            taken_on = [_set(name, wanted[name]) for name in _IDENTITY if name in wanted]
+            taken_on = [_set(name, wanted[name]) for name in IDENTITY if name in wanted]
             # This gives up both.
             statements = ["RESET SESSION AUTHORIZATION", *statements, *taken_on]
     return "; ".join(statements)
 
+
+def put_back_sql(values: Mapping[str, str]) -> str:
+    """The statements that set those of ``values`` which the session has not set to something itself; "" for none.
+
+    Whatever has been reset, set again or rolled back before: what counts is what the server has now.
+    """
+    hidden = [name for name in values if is_hidden(name) and name not in IDENTITY]
+    hidden += [name for name in IDENTITY if name in values]
+    listed = [name for name in values if name not in hidden]
+    return "; ".join(
+        f"SELECT pg_catalog.set_config(name, value, false) FROM (VALUES {pairs}) AS begun (name, value) WHERE {not_set}"
+        for names, not_set in ((listed, _NOT_CHANGED), (hidden, _NOTHING))
+        if (pairs := ", ".join(f"({_literal(name)}, {_literal(values[name])})" for name in names))
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """True for settings that pg_settings does not list: those of nobody's (``a.b``), and who one is."""
+    return "." in name or name in IDENTITY
+
+
+_NOT_CHANGED: Final = (
+    "NOT name OPERATOR(pg_catalog.=) ANY (ARRAY("
+    "SELECT name FROM pg_catalog.pg_settings WHERE source OPERATOR(pg_catalog.=) 'session'))"
+)
+_NOTHING: Final = "coalesce(pg_catalog.current_setting(name, true), '') OPERATOR(pg_catalog.=) ANY (ARRAY['', 'none'])"
 
 _LISTS: Final = frozenset(("search_path", "temp_tablespaces", "local_preload_libraries", "session_preload_libraries"))
 """Lists of identifiers: SET takes a string for one of them, set_config() for all (GUC_LIST_QUOTE)."""

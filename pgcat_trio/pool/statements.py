@@ -76,7 +76,8 @@ class Statements:
 class Prepared:
     """What one backend has prepared, least recently used first: our name, and the note of the Parse that did it.
 
-    Each use of a statement is a hit or a miss: a Parse, Describe or Bind that finds it or has it prepared.
+    Each use of a statement is a hit or a miss: a Describe or Bind that finds it, or has it prepared. A client's own
+    Parse always has it prepared.
     """
 
     __slots__ = ("evictions", "hits", "leftovers", "misses", "names")

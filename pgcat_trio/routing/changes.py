@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgcat_trio.routing.lexer import Tokens
 
 _DEFAULTS: Final = ("transaction_isolation", "transaction_read_only", "transaction_deferrable")
-_OF_THE_TRANSACTION: Final = frozenset((*_DEFAULTS, "seed"))
+OF_THE_TRANSACTION: Final = frozenset((*_DEFAULTS, "seed"))
 """Settings that end with the transaction, and one that is no setting but a command."""
 
 # What stands for a setting without being its name, after SET [SESSION] or RESET.
@@ -39,13 +39,16 @@ _PHRASES: Final[dict[Tokens, tuple[str, ...]]] = {
 
 _SET_CONFIG: Final = re.compile(rb"set_config\b", re.IGNORECASE)
 _SET_CONFIG_OF: Final = re.compile(rb"set_config\s*\(\s*'([A-Za-z_][\w$.]*)'\s*(?:::\s*\w+\s*)?,", re.IGNORECASE)
+_SET_CUSTOM: Final = re.compile(rb"\bset\s+(?:session\s+)?([a-z_]\w*\.[a-z_]\w*)\s*(?:=|to\b)", re.IGNORECASE)
+"""Settings that no server knows of by itself: it does not list them."""
 
 
 @attrs.frozen
 class SettingChanges:
     """``names`` are set; ``resets`` go back to what they were at the beginning of the session.
 
-    ``reset_all``: all of them do. ``unnamed``: there may be others, of which the text does not show the names.
+    ``reset_all``: all of them do, except for who one is. ``unnamed``: there may be others, of which the text does not
+    show the names.
     """
 
     names: frozenset[str] = frozenset()
@@ -81,6 +84,10 @@ def setting_changes(sql: bytes) -> SettingChanges:
             (resets if _goes_back(tokens) else names).update(_named(tokens[1:]))
         elif tokens[0] == "RESET" and tokens[1:] != ("ALL",):
             resets.update(_named(tokens[1:]))
+        elif tokens == ("DISCARD", "ALL"):
+            resets.update(_PHRASES["AUTHORIZATION",])
+        elif tokens[0] == "DO":
+            names.update(name.decode().lower() for name in _SET_CUSTOM.findall(sql))
         reset_all |= tokens in (("RESET", "ALL"), ("DISCARD", "ALL"))
     called = [name.decode().lower() for name in _SET_CONFIG_OF.findall(sql)]
     unnamed |= len(called) != len(_SET_CONFIG.findall(sql))
@@ -106,5 +113,5 @@ def _named(tokens: Tokens) -> Iterator[str]:
         if token in ("TO", "="):
             break
         name += token.strip('"').lower()
-    if name and name not in _OF_THE_TRANSACTION:
+    if name and name not in OF_THE_TRANSACTION:
         yield name

@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import structlog
 
 from ..config.model import Pinning
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pgcat_trio.session")
 
 _UNLISTEN: Final = "UNLISTEN *"
+
+_CANCELED: Final = "57014"
+_UNHURRIED: Final = "SET LOCAL statement_timeout TO 0"
+"""Several statements in one query are one transaction: it lasts until their end."""
+
+_SETTINGS: Final = Effect.SETTINGS | Effect.UNKNOWN
+"""What may change settings."""
 
 
 class Keeper(Resetter):
@@ -70,11 +78,14 @@ class Keeper(Resetter):
                 return
             leftovers = self.leftovers = Leftovers()
         leftovers.add(effects)
-        if Effect.SETTINGS in effects:
+        if effects & _SETTINGS:
             downstream = self.downstream
             executes = downstream.executes or codes.QUERY in downstream.markers
             for text in self._texts(batch):
-                leftovers.add_changes(setting_changes(text), executes=executes)
+                changes = setting_changes(text)
+                if Effect.SETTINGS not in effects and b"set_config" not in text.lower():
+                    changes = attrs.evolve(changes, unnamed=False)  # a mere doubt keeps no backend
+                leftovers.add_changes(changes, executes=executes)
 
     def denial(self, batch: bytes, effects: Effect) -> ProxyError | None:
         """Why a batch must be refused, where sessions may not be pinned."""
@@ -100,10 +111,12 @@ class Keeper(Resetter):
         """See to what is left on a backend that may have come to rest; returns what the client is told now."""
         leftovers = self.leftovers
         assert leftovers is not None
+        leftovers.hear(data)
         upstream = backend.upstream
         if leftovers.question is not None:
             if upstream.expected.swallowing:
-                return data  # no more than a notification
+                leftovers.withheld += data  # no more than a notification: behind the answer to which it is news
+                return b""
             data = self._heard(backend, leftovers) + data
         elif leftovers.withheld:
             data = self._take_withheld(backend, leftovers) + data
@@ -112,11 +125,9 @@ class Keeper(Resetter):
             return b""
         if not (upstream.expected.settled and upstream.between_messages and self._whole) or backend.sending:
             return data
-        if upstream.status == codes.FAILED or upstream.failed:
-            leftovers.due = NO_CHANGES  # what was reset is as it was
         sql = self._ask_next(backend, leftovers)
         if sql:
-            leftovers.withheld = data
+            leftovers.withheld += data
             self._send_own(backend, sql)
             return b""
         if upstream.status == codes.IDLE and not leftovers.pinned:
@@ -126,21 +137,25 @@ class Keeper(Resetter):
     def _ask_next(self, backend: Backend, leftovers: Leftovers) -> str:
         """What to say to the server now: "" for nothing."""
         status = backend.upstream.status
-        sql = self._starting_values(backend, leftovers) if leftovers.due.goes_back else ""
+        done = not (backend.upstream.failed or leftovers.rolled_back)
+        goes_back = leftovers.due.goes_back and status != codes.FAILED
+        sql = self._starting_values(backend, leftovers, certain=done) if goes_back else ""
         question = Inspection(Effect.NONE, NO_CHANGES)
         if status == codes.IDLE:
-            if leftovers.given_up:
-                if not backend.upstream.failed:
-                    self.unlisten(leftovers.given_up)
-                leftovers.given_up = []
-            question = Inspection(leftovers.suspects, leftovers.changes, self.settings.values)
-            leftovers.suspects, leftovers.changes = Effect.NONE, NO_CHANGES
+            if done and leftovers.given_up:
+                self.unlisten(leftovers.given_up)
+            question = Inspection(leftovers.suspects, leftovers.changes, self.settings.values, backend.pool.target.user)
+            leftovers.all_reset = done and leftovers.changes.reset_all
+            leftovers.suspects, leftovers.changes, leftovers.given_up = Effect.NONE, NO_CHANGES, []
+            leftovers.rolled_back = False
             asking = question.sql(all_statements=self.cluster.statements is None)
             if not asking:
                 self._conclude(backend, leftovers, question, Findings())
             if leftovers.handed_over and Effect.LISTEN not in question.suspects:
                 asking = "; ".join(filter(None, (_UNLISTEN, asking)))
             sql = "; ".join(filter(None, (sql, asking)))
+            if sql and leftovers.asked_again:
+                sql = f"{_UNHURRIED}; {sql}"
         if sql:
             leftovers.question = question
             leftovers.later = Effect.NONE
@@ -163,7 +178,15 @@ class Keeper(Resetter):
             if leftovers.handed_over and Effect.LISTEN not in question.suspects:
                 leftovers.handed_over = False
                 backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
+            leftovers.asked_again = False
             self._conclude(backend, leftovers, question, question.findings(rows))
+        elif error.get("C") == _CANCELED and backend.upstream.expected.settled and not leftovers.asked_again:
+            # By the client's own statement_timeout, or by a cancel request that came late.
+            leftovers.asked_again = leftovers.rolled_back = True
+            leftovers.suspects |= question.suspects
+            leftovers.changes |= question.changes
+            leftovers.due |= question.changes
+            return b""
         elif question.suspects:
             # For example the client's own statement_timeout. Then all that was suspected may be there.
             self._conclude(backend, leftovers, question, Findings(question.suspects & (PINNING | Effect.SETTINGS)))
@@ -179,11 +202,11 @@ class Keeper(Resetter):
         told, leftovers.told = leftovers.told, None
         if told is None:
             return data
-        had, has = told.values, self.settings.values
-        news = [item for item in has.items() if item[0] in backend.reported and had.get(item[0]) != item[1]]
+        news = [item for item in backend.parameters.items() if told.get(item[0]) != item[1]]
         statuses = b"".join(encode.parameter_status(*item) for item in news)
-        end = len(data) - len(encode.ready_for_query())
-        return data[:end] + statuses + data[end:] if end > 0 else statuses + data
+        # Behind it may be notifications.
+        end = max(0, data.rfind(encode.ready_for_query(backend.upstream.status)))
+        return data[:end] + statuses + data[end:]
 
     def _conclude(self, backend: Backend, leftovers: Leftovers, question: Inspection, found: Findings) -> None:
         """Act upon what was found: learn the settings, hand over the channels, be pinned by the rest."""
@@ -191,13 +214,11 @@ class Keeper(Resetter):
         if not suspects:
             return
         stays = (found.present & ~Effect.LISTEN) | (suspects & Effect.LOADED)
-        if Effect.SETTINGS in suspects | found.present and not self._learn(backend, question, found):
+        if (suspects | found.present) & _SETTINGS and not self._learn(backend, question, found):
             stays |= Effect.SETTINGS
-        elif Effect.UNKNOWN in suspects:
-            self._learn(backend, question, found)
         if (found.channels or Effect.LISTEN in found.present) and not self.listen(backend, found.channels):
             stays |= Effect.LISTEN
-        if Effect.SETTINGS in leftovers.pinned and not question.changes.reset_all:
+        if Effect.SETTINGS in leftovers.pinned and not leftovers.all_reset:
             stays |= Effect.SETTINGS
         gone = suspects & ~(stays | Effect.UNKNOWN | (Effect.LISTEN if found.channels else Effect.NONE))
         backend.effects = (backend.effects & ~gone) | leftovers.later

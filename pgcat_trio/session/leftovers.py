@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from ..routing.changes import SettingChanges
 from ..routing.effects import PINNING, Effect
+from ..wire import encode
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -30,6 +31,8 @@ _MAX_VALUE_CHARACTERS: Final = 4096
 
 SUSPECT: Final = PINNING | Effect.SETTINGS | Effect.UNKNOWN
 
+_ROLLBACK: Final = encode.command_complete("ROLLBACK")
+
 NO_CHANGES: Final = SettingChanges()
 
 
@@ -42,6 +45,9 @@ class Leftovers:
     """What is suspected, what the server is being asked about, and what is known to be there."""
 
     __slots__ = (
+        "_tail",
+        "all_reset",
+        "asked_again",
         "awaiting",
         "changes",
         "due",
@@ -50,6 +56,7 @@ class Leftovers:
         "later",
         "pinned",
         "question",
+        "rolled_back",
         "suspects",
         "told",
         "withheld",
@@ -64,6 +71,8 @@ class Leftovers:
         """Those of them that have been reset, and not yet set to what they began with."""
         self.question: Inspection | None = None
         """What the server is being asked, or told, by a query of our own."""
+        self.asked_again = False
+        """The question was canceled, and is asked once more, whatever the client's statement_timeout."""
         self.later = Effect.NONE
         """What the client has sent behind it may leave behind."""
         self.pinned = Effect.NONE
@@ -76,12 +85,24 @@ class Leftovers:
         """Channels that are not listened to any more if the transaction commits; None for all."""
         self.withheld = b""
         """What the client is told after that."""
-        self.told: Settings | None = None
-        """The settings as the client was told, if some of them have gone back since."""
+        self.told: dict[str, str] | None = None
+        """The parameters as the client was told, if some of them have gone back since."""
+
+        self.all_reset = False
+        """All settings have been reset for certain, whatever they were, before the server was asked last."""
+        self.rolled_back = False
+        """Something has been rolled back, if only to a savepoint, since the server was asked last."""
+        self._tail = b""
+
+    def hear(self, data: bytes) -> None:
+        """Look through what the client is told. Rows that look like a ROLLBACK only make us careful."""
+        if _ROLLBACK in data or _ROLLBACK in self._tail + data[: len(_ROLLBACK)]:
+            self.rolled_back = True
+        self._tail = data[-len(_ROLLBACK) :]
 
     def add(self, effects: Effect) -> None:
         """Note what a statement may leave behind or take away."""
-        self.suspects |= effects & SUSPECT & ~self.pinned
+        self.suspects |= effects & SUSPECT & ~(self.pinned & PINNING)
         if Effect.UNDOING in effects:
             self.suspects |= self.pinned
         if self.question is not None:

@@ -6,13 +6,16 @@ waits until that is done.
 
 from __future__ import annotations
 
-import re
+import contextlib
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
-from ..config.model import Pinning
+import trio
+
+from ..config.model import Pinning, Role
 from ..errors import SubscriptionLost
 from ..routing.effects import Effect
+from ..routing.lexer import split
 from .keeping import Keeper
 from .leftovers import Leftovers
 
@@ -31,23 +34,21 @@ _MAX_BACKLOG_BYTES: Final = 8 * 1024 * 1024
 _UTF8_HINT: Final = "Listen with client_encoding UTF8."
 _READ_HINT: Final = "Listen on a connection that reads all the time, and leave long transactions to others."
 
-_UNLISTEN: Final = re.compile(
-    rb'(?:^|;)\s*(?:UNLISTEN\s+(?:(?P<all>\*)|"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[a-z_\x80-\xff][\w$\x80-\xff]*))'
-    rb"|(?P<discard>DISCARD\s+ALL))\s*(?=;|$)",
-    re.IGNORECASE,
-)
+_MAX_NAME_BYTES: Final = 63
+"""PostgreSQL's NAMEDATALEN, less the zero byte at the end: of a longer name the rest is dropped."""
 
 
 class Listener(Keeper):
     """A session that may listen."""
 
-    __slots__ = ("_board", "_channels", "notifications")
+    __slots__ = ("_board", "_channels", "_former_board", "notifications")
 
     outbox: Outbox
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
         super().__init__(gateway, cluster, user, database, settings)
         self._board: Switchboard | None = None
+        self._former_board: Switchboard | None = None  # while the new one does not listen yet
         self._channels: frozenset[bytes] = frozenset()
         self.notifications: list[bytes] = []
         """What the client has not been told yet."""
@@ -87,15 +88,15 @@ class Listener(Keeper):
         return True
 
     def unlisten(self, given_up: list[bytes | None]) -> None:
-        if self._board is not None and not _rolls_back(self.downstream.texts):
+        if self._board is not None:
             channels = self._channels if None in given_up else self._channels.intersection(filter(None, given_up))
             self._channels -= channels
             self._board.unsubscribe(self, channels)
 
     def stop_listening(self) -> None:
         """The session is over."""
-        if self._board is not None:
-            self._board.unsubscribe(self)
+        for board in filter(None, (self._board, self._former_board)):
+            board.unsubscribe(self, self._channels)
 
     # -- what the switchboard says ---------------------------------------------------------------------------------
 
@@ -122,7 +123,32 @@ class Listener(Keeper):
         except Exception as problem:
             self.turn_failed(problem)
 
+    def tell_withheld(self) -> None:
+        """The session ends, whatever its backend is still being asked: what was done for the client, it is told."""
+        if self.leftovers is not None and self.leftovers.withheld and self.outbox.intact:
+            with contextlib.suppress(trio.BrokenResourceError):
+                self._say(self.leftovers.withheld)
+
+    def moved(self) -> None:
+        """A reload has replaced the pool: listen where its successor does, and here as long as it does not yet."""
+        cluster = self.gateway.find_cluster(self.database, self.user)
+        pools = [] if cluster is None or cluster.retired else cluster.pools
+        pool = next((pool for pool in pools if pool.role is Role.PRIMARY), None)
+        moving = self._former_board is not None or (self.leftovers is not None and self.leftovers.awaiting)
+        if pool is None or moving:
+            self.finish(SubscriptionLost("nobody listens for this session any more: its pool has been replaced"))
+            return
+        self._former_board, self._board = self._board, pool.switchboard
+        if self._board.subscribe(self, self._channels):
+            self._leave_former_board()
+
+    def _leave_former_board(self) -> None:
+        former, self._former_board = self._former_board, None
+        if former is not None:
+            former.unsubscribe(self, self._channels)
+
     def subscribed(self) -> None:
+        self._leave_former_board()
         self._handed_over(Effect.NONE)
 
     def unsubscribed(self, reason: ProxyError) -> None:
@@ -153,13 +179,12 @@ class Listener(Keeper):
 def _given_up(text: bytes) -> list[bytes | None]:
     """The channels that a text gives up; None stands for all."""
     found: list[bytes | None] = []
-    for match in _UNLISTEN.finditer(text):
-        if match["quoted"] is not None:
-            found.append(match["quoted"].replace(b'""', b'"'))
-        else:
-            found.append(match["plain"].lower() if match["plain"] is not None else None)
+    for statement in split(text):
+        tokens = statement.tokens
+        if tokens in (("UNLISTEN", "*"), ("DISCARD", "ALL")):
+            found.append(None)
+        elif len(tokens) == 2 and tokens[0] == "UNLISTEN":
+            name = text[statement.end - len(tokens[1]) : statement.end]
+            name = name[1:-1].replace(b'""', b'"') if name[:1] == b'"' else name.lower()
+            found.append(name[:_MAX_NAME_BYTES])
     return found
-
-
-def _rolls_back(texts: list[bytes]) -> bool:
-    return bool(texts) and texts[-1].lstrip()[:8].upper().startswith((b"ROLLBACK", b"ABORT"))

@@ -56,6 +56,7 @@ class Names:
         "_changes",
         "_gone",
         "_unchanged",
+        "alike",
         "by_name",
         "doubtful",
         "statements",
@@ -69,6 +70,8 @@ class Names:
         self.by_name: dict[bytes, Statement] = {}
         self.text_bytes = 0
         self._gone: deque[tuple[bytes, Statement]] = deque(maxlen=_MAX_GONE)
+        self.alike: deque[bytes] = deque(maxlen=_MAX_GONE)
+        """Names like those of servers' that it has used while they are nobody's, while errors may tell of them."""
         self.doubtful = False
         """A statement that takes names away has been bound, and not been executed yet."""
         self.unnamed: bytes | None = None
@@ -84,11 +87,15 @@ class Names:
             text = self.text(downstream.subject)
             return [] if text is None else [text]
         used = []
+        parsed = set()
         for kind, start, stop in messages_in(batch):
-            if kind == codes.BIND:
-                at = name_at(batch, start, stop)
-                text = self.text(batch[at : batch.find(0, at)]) if at else None
-                if text is not None:
+            if kind == codes.PARSE:
+                parsed.add(batch[start + 5 : batch.find(0, start + 5)])
+            elif kind == codes.SYNC:
+                parsed.clear()  # it may have been skipped
+            elif kind == codes.BIND and (at := name_at(batch, start, stop)):
+                name = batch[at : batch.find(0, at)]
+                if name not in parsed and (text := self.text(name)) is not None:
                     used.append(text)
         return used
 
@@ -139,6 +146,7 @@ class Names:
         self._unchanged = self.unnamed
         self._changes.clear()
         self._gone.clear()
+        self.alike.clear()
 
     def parse_failed(self, tail: bytes) -> None:
         """The Parse of the unnamed statement that was the last one before those that `define_unnamed` was told of."""
@@ -159,7 +167,12 @@ class Names:
         return partial(self._restore, before, text_bytes)
 
     def name_for(self, canonical: bytes) -> bytes | None:
-        """A name of the client's for the statement that servers know by this name, perhaps one it has just given up."""
+        """A name of the client's for the statement that servers know by this name, perhaps one it has just given up.
+
+        None if it has none, or has just used that very name for nothing.
+        """
+        if canonical in self.alike:
+            return None
         names = itertools.chain(self.by_name.items(), self._gone)
         return next((name for name, statement in names if statement.name == canonical), None)
 

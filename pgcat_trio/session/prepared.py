@@ -92,7 +92,7 @@ def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, 
 class _Translation(Splice):
     """One batch on its way to one backend."""
 
-    __slots__ = ("_begun", "_calm", "_copying", "_forgetful", "_names", "_prepared")
+    __slots__ = ("_begun", "_copying", "_forgetful", "_names", "_prepared")
 
     def __init__(self, names: Names, batch: bytes, backend: Backend, forgetful: bool) -> None:
         super().__init__(batch, backend)
@@ -102,7 +102,6 @@ class _Translation(Splice):
         self._copying = expected.copy_in
         self._forgetful = forgetful
         self._begun = expected.unsynced  # the request has messages before this one
-        self._calm = expected.settled and backend.upstream.status == codes.IDLE  # no transaction can have failed
 
     def message(self, kind: int, start: int, stop: int) -> None:
         """Translate a message, if its name must change, and note its replies."""
@@ -130,7 +129,7 @@ class _Translation(Splice):
 
     def _end(self) -> None:
         self._end_request()
-        self._calm = self._names.doubtful = False
+        self._names.doubtful = False
 
     # -- messages --------------------------------------------------------------------------------------------------
 
@@ -216,14 +215,8 @@ class _Translation(Splice):
         else:
             statement = self._names.statements.find(batch[end + 1 : stop])
             undo = self._names.define(name, statement)
-            if self._prepared.has(statement, self._request):
-                # In a failed transaction it depends on the text whether the server takes it.
-                text = DEFINE_STAND_IN if self._calm else prepare(STAND_IN, statement.tail)
-                self._replace(start, stop, text)
-                self._note(CLOSE_COMPLETE)
-                self._note(PARSE_COMPLETE, forward=True, undo=undo)
-            else:
-                self._replace(start, stop, self._prepare(statement, undo))
+            # A server analyses a text at each Parse, for its tables may have changed: so this is one, too.
+            self._replace(start, stop, self._prepare(statement, undo))
 
     def _parse_unnamed(self, start: int, stop: int) -> None:
         """It takes the place of the last one also if it fails, but not if it is skipped after an error."""
@@ -276,6 +269,7 @@ class _Translation(Splice):
     def _prepare(self, statement: Statement, undo: Callable[[], object] | None = None) -> bytes:
         """Prepare a statement, and make room for it. With ``undo`` it is a client's own Parse, who gets the reply."""
         prepared, names = self._prepared, self._prepared.names
+        was_there = names.pop(statement.name, None) is not None
         evictions = b""
         while prepared.leftovers:
             name = prepared.leftovers.pop()
@@ -292,6 +286,8 @@ class _Translation(Splice):
         def failed() -> None:
             if names.get(statement.name) is note:
                 del names[statement.name]
+                if was_there:
+                    prepared.leftovers.append(statement.name)  # the Close may have been skipped
             if undo is not None:
                 undo()
 
@@ -308,4 +304,5 @@ class _Translation(Splice):
     def _keep_apart(self, name: bytes, start: int) -> None:
         """A client names what it does not have: it must not find what is ours."""
         if name.startswith(_CANONICAL):
+            self._names.alike.append(name)
             self._insert(start, self._drop(name))

@@ -6,7 +6,8 @@ cannot (`session.Session`).
 
 Laws of this file:
 
-* Only turns of ingress write to the backend. Only the outbox writes to the client.
+* Only turns write to the backend, whole messages; what it does not take is the ingress task's to send. Only the outbox
+  writes to the client.
 * A statement goes to a replica only if it is proven to be a read; while one is under way on a replica, what is not
   proven waits until it is done.
 """
@@ -15,24 +16,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import structlog
 import trio
 
 from ..config.model import PoolMode, Role
 from ..errors import (
     ProtocolViolation,
-    ProxyError,
     ServerError,
 )
+from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
-from ..wire import codes, encode
-from . import answers
+from ..wire import encode
 from .lease import Place
-from .listening import Listener
 from .names import FOREIGN
-from .outbox import Outbox
 from .parking import Parking
+from .telling import CLIENT_LEFT, Teller
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -42,37 +40,22 @@ if TYPE_CHECKING:
     from ..routing.route import Route
     from .gateway import Gateway
 
-log = structlog.get_logger("pgcat_trio.session")
-
 _EMPTY_QUERY: Final = encode.query("")
-_FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
 
-CLIENT_LEFT: Final = "client closed the connection"
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Listener):
+class Relay(Teller):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
-    __slots__ = (
-        "_lost",
-        "_reroutes",
-        "client",
-        "egress_parking",
-        "ingress_parking",
-        "outbox",
-    )
+    __slots__ = ("_reroutes", "ingress_parking")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
-        super().__init__(gateway, cluster, user, database, settings)
-        self.client = client
-        self.outbox = Outbox(client)
+        super().__init__(client, gateway, cluster, user, database, settings)
         self.ingress_parking = Parking()
-        self.egress_parking = Parking()
         self._reroutes = False  # the backend was chosen for a read only
-        self._lost: ProxyError | None = None  # a transaction died while the client was not asking
 
     # -- ingress: client to backend --------------------------------------------------------------------------------
 
@@ -129,16 +112,6 @@ class Relay(Listener):
         if not self.waits and self.ended is None:
             self._advance()
         self.ingress_parking.wake()
-
-    def turn_failed(self, problem: Exception) -> None:
-        """The boundary of errors: what a turn raises ends this session, and only this one."""
-        if isinstance(problem, ProxyError):
-            self.finish(problem)
-        elif isinstance(problem, trio.BrokenResourceError):
-            self.finish(self.client.fault or CLIENT_LEFT)
-        else:
-            log.error("session.bug", user=self.user, database=self.database, exc_info=problem)
-            self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
 
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
@@ -324,78 +297,16 @@ class Relay(Listener):
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
+        expected = backend.upstream.expected if backend is not None else None
         if self._held:
             if backend is None or backend.upstream.in_transaction or (self.pinned and backend.upstream.quiet):
                 batch, self._held = self._held, b""
                 self._reroutes = False
                 self._forward(batch)
                 self.go_on()
-        elif self.outbox.empty and (backend is None or _owes_nothing(backend)):
-            self.finish(CLIENT_TERMINATED)
-
-    # -- errors ----------------------------------------------------------------------------------------------------
-
-    def _say(self, data: bytes) -> None:
-        if not self.outbox.write(data):
-            self.egress_parking.wake()
-
-    def refuse(self, error: ProxyError, status: int = codes.IDLE) -> None:
-        """Answer the batch that was taken last with an error; the transaction's ``status`` after that."""
-        downstream = self.downstream
-        self._say(answers.refusal(error, downstream.markers, downstream.unsynced, status))
-        if downstream.unsynced:
-            downstream.discard_until_sync()
-
-    def _deny(self, error: ProxyError, backend: Backend, batch: bytes) -> None:
-        """Answer a batch inside a transaction with an error, which fails the transaction as a server's own would."""
-        upstream = backend.upstream
-        if upstream.expected.unsynced or upstream.expected.copy_in:
-            raise error  # what belongs to it has been sent, and would be carried out
-        if not upstream.expected.settled:
-            self._held = batch  # its answer is not the next one
-            return
-        status = upstream.status
-        if status == codes.IN_TRANSACTION:
-            self._refusing = True
-            self._send_own(backend, _FAILING_QUERY)
-            status = codes.FAILED
-        self.refuse(error, status)
-
-    def _backend_lost(self, backend: Backend, reason: str) -> None:
-        """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
-        upstream = backend.upstream
-        reason = backend.last_words() or backend.broken or reason
-        log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
-        backend.broken = reason
-        words = upstream.last_words
-        # In the middle of a message an error would be taken for a part of it.
-        intact = upstream.between_messages and self._whole
-        ends = self.mode is PoolMode.SESSION or self.keeps or not intact
-        error = answers.lost(backend, reason, ends=ends)
-        if self._aside:
-            aside, self._aside = self._aside, b""
-            self._say(aside)
-        if self.leftovers is not None and self.leftovers.withheld:
-            self._say(self.leftovers.withheld)
-        answer = answers.loss(error, upstream)
-        upstream.statements.abandon()
-        unsynced = upstream.expected.unsynced
-        self.release()
-        if ends:
-            told = words is None and answers.told(upstream)
-            self.finish(error if upstream.between_messages and not told else reason)
-            return
-        if answer is None:
-            self._lost = error
-        else:
-            self._say(answer)
-        if unsynced:
-            self.downstream.discard_until_sync()
-        if self._held or self.downstream.terminated:
-            self.settle()
-
-
-def _owes_nothing(backend: Backend) -> bool:
-    """True when a client that says no more need not be waited for: also in the middle of a COPY, or without a Sync."""
-    expected = backend.upstream.expected
-    return expected.copy_in or not expected.queue
+        elif expected is None or expected.settled or expected.copy_in:
+            if self.outbox.empty:
+                self.finish(CLIENT_TERMINATED)
+        elif backend is not None and not (expected.owes or self.unsent):
+            # What was not synced is answered so far, and no further.
+            self._send(backend, GIVE_UP, b"S", unsynced=False)

@@ -22,8 +22,9 @@ from ..pool.connect import open_connection
 from ..wire import encode
 from ..wire.passage import Passage
 from .outbox import Outbox
-from .relay import CLIENT_LEFT, CLIENT_TERMINATED
+from .relay import CLIENT_TERMINATED
 from .session import FAREWELL_S, shutting_down
+from .telling import CLIENT_LEFT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

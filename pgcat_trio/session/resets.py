@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from ..pool.settings import USUAL, intern, settings_sql
+from ..pool.settings import IDENTITY, USUAL, intern, put_back_sql, settings_sql
 from ..routing.changes import SettingChanges, setting_changes
+from ..routing.effects import Effect
+from ..routing.lexer import split
 from ..wire import codes
 from ..wire.statements import messages_in
 from .leftovers import MAX_SETTINGS, NO_CHANGES, Leftovers
@@ -65,15 +67,30 @@ class Resetter(Translator):
             elif kind == codes.BIND and (at := batch.find(0, start + 5, stop) + 1):
                 yield self._resets.get(batch[at : batch.find(0, at)], NO_CHANGES)
 
-    def _starting_values(self, backend: Backend, leftovers: Leftovers) -> str:
-        """The statements that set what has been reset to what the client asked for when it connected."""
+    def _starting_values(self, backend: Backend, leftovers: Leftovers, *, certain: bool) -> str:
+        """The statements that set what has been reset to what the client asked for when it connected.
+
+        ``certain``: nothing has failed or been rolled back since.
+        """
         due, leftovers.due = leftovers.due, NO_CHANGES
         names = {USUAL.canonical_name(name) for name in due.resets}
-        had, wanted = backend.settings.values, self.startup.values
-        # What the server reports is known; of the others it is known that they are not there.
-        have = {n: v for n, v in had.items() if n in backend.reported or not (due.reset_all or n in names)}
-        back = {n: v for n, v in wanted.items() if due.reset_all or n in names}
+        if due.reset_all:
+            names.update(name for name in self.startup.values if name not in IDENTITY)
+        back = {name: value for name, value in self.startup.values.items() if name in names}
+        if not back:
+            return ""
         # Whether that is what they are in the end is asked when the transaction is over.
         leftovers.changes |= SettingChanges(names=frozenset(back) - backend.reported)
-        leftovers.told = backend.settings
+        leftovers.told = dict(backend.parameters)
+        had = backend.settings.values
+        changed_hands = any(name in had or name in back for name in IDENTITY)  # and perhaps since
+        if not (certain and self._resets_only()) or changed_hands or Effect.SETTINGS in leftovers.pinned:
+            return put_back_sql(back)
+        # What the server reports is known; of the others it is known that they are not there.
+        have = {n: v for n, v in had.items() if n in backend.reported or n not in names}
         return settings_sql(intern(have), intern({**have, **back}), backend.reported)
+
+    def _resets_only(self) -> bool:
+        """True if the batch that was sent last is one statement that resets something."""
+        texts = self.downstream.texts
+        return len(texts) == 1 and setting_changes(texts[0]).goes_back and len(split(texts[0])) == 1

@@ -81,6 +81,7 @@ class Session(Relay):
             self.leave_queue()
             if self.backend is not None and not self.backend.upstream.between_messages:
                 self.outbox.intact = False
+            self.tell_withheld()
             self.release()
             self.finish(shutting_down())
             with trio.move_on_after(FAREWELL_S, shield=True):
@@ -141,8 +142,11 @@ class Session(Relay):
             if backend is None or self.giving_back or backend.transport.watch(self.on_backend):
                 await self.egress_parking.park()
             else:
-                data = await backend.transport.receive()
-                if self.backend is backend:
+                receive = backend.transport.receive
+                # What others say to the client meanwhile may have to be sent.
+                waits = self.leftovers is not None
+                data = await (self.egress_parking.park_or(receive) if waits else receive())
+                if data is not None and self.backend is backend:
                     self.on_backend(data)
 
     # -- time ------------------------------------------------------------------------------------------------------

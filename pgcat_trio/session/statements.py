@@ -14,7 +14,17 @@ from ..routing.effects import Effect
 from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
-from ..wire.statements import is_missing, is_stale, messages_in, nothing_done, our_name, with_name
+from ..wire.statements import (
+    is_missing,
+    is_stale,
+    messages_in,
+    misfits,
+    misses_type,
+    nothing_done,
+    our_name,
+    told_as_stale,
+    with_name,
+)
 from ..wire.usual import PARSED, QUERY
 from .lease import Lease
 from .names import OWN, Names
@@ -115,32 +125,43 @@ class Translator(Lease):
             self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
             return None
         again, self._again = self._again, None
-        body, error = self._take_trouble(names, backend)
-        ours = our_name(error)
-        theirs = names.name_for(ours) if ours else None
-        if is_stale(error):
+        stale = missing = typeless = False
+        for body in self._take_trouble(names, backend):
+            error = error_fields(body)
+            stale |= is_stale(error)
+            typeless |= misses_type(error)
+            if misfits(error) and names.by_name:
+                # The client goes by what it was told when it prepared. A server alone would still know that, too.
+                stale = True
+                data = told_as_stale(data, body)
+            ours = our_name(error)
+            theirs = names.name_for(ours) if ours else None
+            if ours and theirs is not None:
+                missing |= is_missing(error)
+                data = with_name(data, body, ours, theirs)
+        if stale or typeless:
             names.statements.renew()
-        elif ours and theirs is not None:
-            if not is_missing(error):
-                return with_name(data, body, ours, theirs)
+        elif missing:
             backend.prepared.forget()
         else:
             return data
         if again is None or not (upstream.quiet and nothing_done(data)):
             return data
-        if is_stale(error) and all(kind != codes.DESCRIBE for kind, _, _ in messages_in(again)):
+        if stale and all(kind != codes.DESCRIBE for kind, _, _ in messages_in(again)):
             return data
         names.rewind(again)
         self._send(backend, translate(names, again, backend, NO_EFFECT, unsynced=False), b"S", unsynced=False)
         return None
 
-    def _take_trouble(self, names: Names, backend: Backend) -> tuple[bytes, dict[str, str]]:
-        """The error that concerns statements, its body and its fields: empty if there is none."""
+    def _take_trouble(self, names: Names, backend: Backend) -> list[bytes]:
+        """The errors that may concern statements: their bodies."""
         replies = backend.upstream.statements
         if replies.failed_parse is not None:
             names.parse_failed(replies.failed_parse)
-        body, replies.trouble, replies.failed_parse = replies.trouble, None, None
-        return (body, error_fields(body)) if body else (b"", {})
+            replies.failed_parse = None
+        bodies = list(replies.trouble)
+        replies.trouble.clear()
+        return bodies
 
     def rebind(self) -> None:
         """A reload replaced the cluster: go on with the new one, as it goes about prepared statements."""

@@ -22,7 +22,7 @@ LARGE_BYTES: Final = 64 * 1024
 """Messages and batches up to this size wait until they are whole; larger ones are streamed. One receive's worth: less
 would stream ordinary statements (and so not read them), more would be memory that every client can claim."""
 
-NAMED_PARSE_BYTES: Final = 1 << 20
+NAMED_PARSE_BYTES: Final = 4 << 20
 """A Parse of a named statement may have so many bytes where it has to be whole, see `Downstream.watching`."""
 
 _UNSYNCED: Final = frozenset(b"PBDEC")

@@ -49,6 +49,11 @@ class ExpectedReplies:
         return not (self.queue or self.unsynced or self.copy_in)
 
     @property
+    def owes(self) -> bool:
+        """True while a ReadyForQuery is to come."""
+        return any(entry != COPY_END for entry in self.queue)
+
+    @property
     def swallowing(self) -> bool:
         """True while what arrives answers a request of the proxy's own."""
         return bool(self.queue) and self.queue[0] == SWALLOW

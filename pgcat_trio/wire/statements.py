@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from . import codes, encode
+from .messages import error_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,6 +28,7 @@ PREFIX: Final = "pgcat_"
 
 
 _OURS: Final = re.compile(rf"\b{PREFIX}[0-9]+\b")
+_MAX_TROUBLE: Final = 20  # more at a time only in long pipelines
 _ABOUT_STATEMENTS: Final = ("26000", "08P01")  # does not exist; has other parameters
 
 END: Final = codes.READY_FOR_QUERY
@@ -65,9 +67,9 @@ class StatementReplies:
         """Instead of notes, for the one request under way that begins with a Parse of the unnamed statement: that Parse
         after the name, until it is answered."""
         self.failed_parse: bytes | None = None
-        """The same if the answer was an error. Whoever looks resets it, and the next."""
-        self.trouble: bytes | None = None
-        """The last ErrorResponse that may be about a statement that is shared, or about such a Parse: its body."""
+        """The same if the answer was an error. Whoever looks resets it, and empties the next."""
+        self.trouble: deque[bytes] = deque(maxlen=_MAX_TROUBLE)
+        """ErrorResponses that may be about a statement that is shared, or about such a Parse: their bodies."""
         self.skipping = False
         """An error has come since the last ReadyForQuery: nothing that is sent before a Sync will be done."""
 
@@ -109,9 +111,9 @@ class StatementReplies:
         self.skipping = True
         if self.parsing is not None:
             self.failed_parse, self.parsing = self.parsing, None
-            self.trouble = body
-        elif is_stale(error) or our_name(error):
-            self.trouble = body
+            self.trouble.append(body)
+        elif is_stale(error) or misses_type(error) or misfits(error) or our_name(error):
+            self.trouble.append(body)
 
     def ready(self) -> None:
         """The ReadyForQuery of a client's request arrived: undo what was not done in it."""
@@ -164,9 +166,8 @@ def prepare(name: bytes, tail: bytes) -> bytes:
     return close(name) + parse(name, tail)
 
 
-DEFINE_STAND_IN: Final = prepare(STAND_IN, b"SELECT\0\0\0")
-"""Its ParseComplete is what a client gets for a Parse that need not be done: the server says it where the client
-expects it, and skips it after an error."""
+DEFINE_STAND_IN: Final = prepare(STAND_IN, b"\0\0\0")
+"""There is one. An empty text is allowed even in a failed transaction, and takes no snapshot."""
 
 DEALLOCATE_STAND_IN: Final = b"DEALLOCATE " + STAND_IN
 
@@ -212,9 +213,8 @@ def our_name(error: dict[str, str]) -> bytes | None:
 
 
 def with_name(replies: bytes, body: bytes, ours: bytes, theirs: bytes) -> bytes:
-    """Replies of which the last ErrorResponse has this body, with another name in it."""
-    before, error, after = replies.rpartition(encode.message(b"E", body))
-    return before + encode.message(b"E", body.replace(ours, theirs)) + after if error else replies
+    """Replies in which each ErrorResponse of this body has another name in it."""
+    return replies.replace(encode.message(b"E", body), encode.message(b"E", body.replace(ours, theirs)))
 
 
 def is_missing(error: dict[str, str]) -> bool:
@@ -225,3 +225,20 @@ def is_missing(error: dict[str, str]) -> bool:
 def is_stale(error: dict[str, str]) -> bool:
     """True for the error of a statement whose tables have changed: it would return other columns than it was to."""
     return error.get("C") == "0A000" and error.get("R") == "RevalidateCachedQuery"
+
+
+def misfits(error: dict[str, str]) -> bool:
+    """True for the error of a Bind that goes by other columns than the statement has."""
+    return error.get("C") == "08P01" and error.get("R") == "PortalSetResultFormat"
+
+
+def told_as_stale(replies: bytes, body: bytes) -> bytes:
+    """Replies in which each ErrorResponse of this body says that the columns have changed (plancache.c there)."""
+    texts = {"C": "0A000", "M": "cached plan must not change result type", "R": "RevalidateCachedQuery"}
+    fields = {**error_fields(body), **texts, "F": "plancache.c"}
+    return replies.replace(encode.message(b"E", body), encode.report(b"E", fields.items()))
+
+
+def misses_type(error: dict[str, str]) -> bool:
+    """True for the error of a statement that knows a type which is gone. Internal errors are not translated."""
+    return error.get("C") == "XX000" and error.get("M", "").startswith("cache lookup failed for type ")

@@ -297,6 +297,30 @@ async def test_nobody_gets_at_anothers_unnamed_statement(
 
 
 @pytest.mark.trio
+@pytest.mark.parametrize("describes", [True, False])
+async def test_type_that_was_made_anew(cluster: EmbeddedCluster, describes: bool) -> None:
+    """What others have prepared knows the old one, on every server connection."""
+    text = parse("select $1::pair", "s")
+    use = bind("(1,2)", name="s") + describe_portal() * describes + execute() + encode.SYNC
+    await cluster.psql("drop type if exists pair; create type pair as (a int, b int)")
+    config = proxy_config(cluster, pool_size=2, pool=f"{CACHE} = 100")
+    async with running_proxy(config) as proxy, await connect(proxy) as first, await connect(proxy) as second:
+        for client in (first, second):
+            await client.query("begin")
+        for client in (first, second):
+            assert (await client.ask(text + use)).rows_or_raise() == [["(1,2)"]]
+            await client.query("commit")
+        await cluster.psql("drop type pair; create type pair as (a int, b int)")
+        async with await connect(proxy) as late:
+            (await late.ask(text + encode.SYNC)).rows_or_raise()
+            await first.query("begin")
+            assert (await late.ask(use)).rows_or_raise() == [["(1,2)"]]
+            await second.query("begin")
+            await first.query("commit")
+            assert (await late.ask(use)).rows_or_raise() == [["(1,2)"]]
+
+
+@pytest.mark.trio
 async def test_session_mode_passes_names_on(cluster: EmbeddedCluster) -> None:
     config = proxy_config(cluster, pool_mode="session", pool=f"{CACHE} = 10")
     async with running_proxy(config) as proxy, await connect(proxy) as client:

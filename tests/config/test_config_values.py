@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgcat_trio.config import AuthType, LoadBalancing, PoolMode, Role, Secret, SslMode, parse_config
+from pgcat_trio.config import AuthType, LoadBalancing, Pinning, PoolMode, Role, Secret, SslMode, parse_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         ("pool", 'pool_mode = "statement"', 'must be one of transaction, session; got the string "statement"'),
         ("pool", 'pool_mode = "TRANSACTION"', "must be one of transaction, session"),
         ("pool", 'pool_mode = "md5"', "must be one of transaction, session"),
+        ("pool", 'pinning = "never"', "must be one of allow, deny"),
         ("pool", 'load_balancing_mode = "best"', "must be one of random, loc, round_robin"),
         (
             "pool",
@@ -129,6 +130,8 @@ def test_a_wrong_value_is_refused_with_what_to_do(
             lambda c: c.pools["app"].load_balancing_mode,
             LoadBalancing.ROUND_ROBIN,
         ),
+        ("pool", 'pinning = "deny"', lambda c: c.pools["app"].pinning is Pinning.DENY, True),
+        ("pool", 'pinning = "allow"', lambda c: c.pools["app"].pinning is Pinning.ALLOW, True),
         ("pool", 'default_role = "replica"', lambda c: c.pools["app"].default_role, Role.REPLICA),
         ("pool", 'default_shard = "random_healthy"', lambda c: c.pools["app"].default_shard, "random_healthy"),
         ("pool", 'default_shard = "shard_0"', lambda c: c.pools["app"].default_shard, 0),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -39,8 +40,9 @@ RULED_OUT: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]] = {
         tuple(program.name for program in PROGRAMS),
     ),
     ("transaction", "schema_change"): (
-        "a statement that is out of date is prepared anew where the client asks for its columns each time",
-        ("psycopg", "psycopg-binary-prepared"),
+        "a statement that is out of date is prepared anew where the client asks for its columns each time, and by a "
+        "connection that did not have it",
+        ("psycopg", "psycopg-binary-prepared", "node_postgres", "postgres_js"),
     ),
 }
 """What is otherwise along a way, by its nature or on purpose: (way, scenario), the reason, and for which programs."""
@@ -133,3 +135,11 @@ def test_the_table_of_programs() -> None:
     assert len({program.name for program in PROGRAMS}) == len(PROGRAMS)
     assert [name for program in PROGRAMS for name in program.without if name not in SCENARIOS] == []
     assert [key for key in RULED_OUT if key[0] not in WAYS or key[1] not in SCENARIOS] == []
+
+
+def test_the_readme_names_all_programs_and_no_other() -> None:
+    readme = (HERE.parents[1] / "README.md").read_text()
+    _, _, section = readme.partition("\n## Drivers\n")
+    rows = [line.split("|")[2] for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
+    named = [name for row in rows[2:] for name in re.findall("`([^`]+)`", row)]
+    assert sorted(named) == sorted(program.name for program in PROGRAMS)

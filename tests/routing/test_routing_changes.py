@@ -65,9 +65,30 @@ def test_resets(sql: str, names: set[str]) -> None:
     assert setting_changes(sql.encode()) == SettingChanges(resets=frozenset(names))
 
 
-@pytest.mark.parametrize("sql", ["RESET ALL", "discard all;", "SELECT 1; RESET ALL"])
+@pytest.mark.parametrize("sql", ["RESET ALL", "reset all;", "SELECT 1; RESET ALL"])
 def test_all_of_them(sql: str) -> None:
     assert setting_changes(sql.encode()) == SettingChanges(reset_all=True)
+
+
+def test_discard_also_says_who_one_is() -> None:
+    identity = frozenset(("session_authorization", "role"))
+    assert setting_changes(b"discard all;") == SettingChanges(resets=identity, reset_all=True)
+
+
+@pytest.mark.parametrize(
+    ("sql", "names"),
+    [
+        (
+            "DO $$ BEGIN SET my.thing = 'x'; SET SESSION Other.Thing TO 1; SET work_mem = 1; END $$",
+            {"my.thing", "other.thing"},
+        ),
+        ("DO 'begin set my.thing to 1; end'", {"my.thing"}),
+        ("DO $$ BEGIN SET LOCAL my.thing = 'x'; END $$", set()),
+        ("SELECT 'set my.thing = 1'", set()),
+    ],
+)
+def test_settings_of_nobodys_in_a_block(sql: str, names: set[str]) -> None:
+    assert setting_changes(sql.encode()) == SettingChanges(names=frozenset(names))
 
 
 @pytest.mark.parametrize(

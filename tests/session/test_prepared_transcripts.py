@@ -289,6 +289,10 @@ SCRIPTS: dict[str, list[bytes]] = {
         use("x") + use("s0") + SYNC + use("s1") + use("s2") + use("s3") + use("s0") + SYNC,
         BEGIN + b"".join(use(f"s{n}") + SYNC for n in (1, 3, 2, 1, 0)) + ROLLBACK,
     ],
+    "too few values, twice": [
+        parse("select $1::int", "a") + parse("select $1::int, $2::int", "b") + SYNC,
+        use("a") + SYNC + use("b") + SYNC + use("a") + SYNC,
+    ],
     "deallocate twice": [
         parse(A, "a") + parse("deallocate a") + use("") + use("") + SYNC + parse(A, "a") + use("a") + SYNC,
         parse("deallocate all", "all") + use("all") + use("x") + SYNC + parse(A, "a") + use("a") + SYNC,
@@ -371,7 +375,7 @@ SCRIPTS: dict[str, list[bytes]] = {
         bind("x" * 100_000, name="l") + execute() + SYNC + bind("x" * 70_000, name="none") + execute() + SYNC,
     ],
     "a long text": [
-        parse(f"select length('{'x' * 300_000}')", "long") + use("long") + SYNC,
+        parse(f"select length('{'x' * 1_500_000}')", "long") + use("long") + SYNC,
         use("long") + SYNC + close("long") + SYNC + use("long") + SYNC,
     ],
     "portals": [
@@ -410,6 +414,15 @@ async def test_all_scripts_after_each_other_on_the_same_backends(cluster: Embedd
         for other in names[at : at + 2]:
             await clients.compare_requests(*SCRIPTS[other])
             await clients.reset()
+
+
+@pytest.mark.trio
+async def test_an_error_tells_the_name_that_the_client_has_used(cluster: EmbeddedCluster) -> None:
+    """Also where it is the one that servers know another statement of the client's by."""
+    async with both(cluster, clients=1) as clients:
+        await clients.compare(parse(A, "a") + SYNC)
+        [[ours]] = await clients.proxied[0].query("select name from pg_prepared_statements")
+        await clients.compare_requests(use(str(ours)) + SYNC, use("a") + SYNC)
 
 
 NAMES = st.sampled_from(["a", "b", "c", "pgcat_2"])

@@ -71,6 +71,7 @@ class ScriptedBackend:
         self._running: trio.CancelScope | None = None
         self._ended = False
         self._answered = False
+        self._refusal: Refusal | None = None
 
     # -- from the test ---------------------------------------------------------------------------------------------
 
@@ -92,6 +93,10 @@ class ScriptedBackend:
     def expect_no_ready(self) -> None:
         """A script has said all there is to say to this request, ReadyForQuery included."""
         self._answered = True
+
+    def refuse_next(self, sqlstate: str, message: str) -> None:
+        """The statement that is under way, or the next one, fails."""
+        self._refusal = Refusal(sqlstate, message)
 
     def interrupt(self) -> None:
         """What SIGINT does: the running statement ends; an idle process does not care."""
@@ -190,6 +195,9 @@ class ScriptedBackend:
     async def _execute(self, statement: str, *, described: bool = True) -> None:
         self.server.statements.append((self.pid, statement))
         await self.server.at("statement")
+        if self._refusal is not None:
+            refusal, self._refusal = self._refusal, None
+            raise refusal
         if self.status == codes.FAILED and not re.match("ROLLBACK|COMMIT|ABORT", statement):
             raise Refusal("25P02", "current transaction is aborted")
         script = self.server.scripts.get(statement)

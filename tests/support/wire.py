@@ -35,6 +35,10 @@ class Wire:
         self._socket.close()
         self._login.close()
 
+    def parameter(self, name: str) -> str | None:
+        """What the login said of a parameter."""
+        return self._login.info.parameter_status(name)
+
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)
 
@@ -152,14 +156,14 @@ class Dialogue:
         return found
 
 
-def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]], by: bytes = b"QSHF") -> int:
+def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]]) -> int:
     """How many of the answers must have come once the server has read all these messages, if no more are sent.
 
-    It may keep an answer to itself until a request ends or somebody sends a Flush: a message of one of the kinds ``by``.
+    It may keep an answer to itself until a request ends or somebody sends a Flush.
     """
     count = total = 0
     for message, found in zip(messages, answers, strict=False):
         total += len(found)
-        if message[:1] in by or (found and found[-1][:1] == READY):
+        if message[:1] in b"QSHF" or (found and found[-1][:1] == READY):
             count = total
     return count

@@ -110,9 +110,10 @@ async def unprepared_parameters() -> object:
 
 @scenario
 async def many_statements() -> object:
-    queries = [f"select {n} + $1::int" for n in range(200)] * 2
     async with connect() as connection, connect() as other:
-        return [await each.fetchval(query, 1) for query in queries for each in (connection, other)]
+        # Each of them on both, in turn.
+        clients = [(connection, other)[n % 2] for n in range(200)] + [(other, connection)[n % 2] for n in range(200)]
+        return [await each.fetchval(f"select {n % 200} + $1::int", 1) for n, each in enumerate(clients)]
 
 
 @scenario

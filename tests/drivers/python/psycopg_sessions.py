@@ -123,18 +123,20 @@ def cancel() -> object:
     def cancel_when_running() -> None:
         running = "select count(*) from pg_stat_activity where state = 'active' and query like 'select slow(30)%'"
         with connect() as other:
-            while rows(other, running) == [(0,)]:
-                time.sleep(0.01)
+            while rows(other, running) == [(0,)] and not ended.wait(0.01):
+                pass
         connection.cancel_safe(timeout=PATIENCE_S)
 
     with connect() as connection:
         for setting in ("select 1", "begin"):
             connection.execute(setting)
+            ended = threading.Event()
             canceller = threading.Thread(target=cancel_when_running)
             canceller.start()
             begun = time.monotonic()
             seen.append(attempt(connection.execute, "select slow(30)"))
             seen.append(time.monotonic() - begun < 20)
+            ended.set()
             canceller.join()
             seen.append(attempt(connection.execute, "select 'afterwards'"))
             seen += [attempt(connection.execute, "rollback"), rows(connection, "select 1")]

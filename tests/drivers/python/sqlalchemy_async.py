@@ -66,10 +66,12 @@ async def prepared_many_clients() -> object:
 async def many_statements() -> object:
     engine = open_engine(pool_size=2)
     seen = []
-    for turn in range(2):
-        for n in range(200):
-            async with engine.connect() as connection:
-                seen.append(await connection.scalar(sa.text(f"select {n} + cast(:turn as int)"), {"turn": turn}))
+    for turn in range(4):
+        async with engine.begin() as connection, engine.connect() as other:
+            for n in range(0, 200, 2):
+                query = sa.text(f"select {n + turn % 2} + cast(:turn as int)")
+                seen.append(await connection.scalar(query, {"turn": turn}))
+            seen.append(await other.scalar(query, {"turn": turn}))
     await engine.dispose()
     return seen
 

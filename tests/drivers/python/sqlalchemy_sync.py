@@ -173,7 +173,11 @@ def server_info() -> object:
     inspector = sa.inspect(engine)
     columns = [(each["name"], str(each["type"]), each["nullable"]) for each in inspector.get_columns("item")]
     seen = [columns, inspector.get_pk_constraint("item"), inspector.get_unique_constraints("item")]
-    seen += [inspector.get_table_names(), engine.dialect.default_schema_name, engine.dialect.server_version_info]
+    seen += [
+        sorted(inspector.get_table_names()),
+        engine.dialect.default_schema_name,
+        engine.dialect.server_version_info,
+    ]
     engine.dispose()
     return seen
 
