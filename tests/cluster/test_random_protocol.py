@@ -8,6 +8,7 @@ that has a backend goes on until it has given it back, as far as the others need
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 from contextlib import ExitStack
@@ -104,19 +105,34 @@ def without_length(message: bytes) -> bytes:
     return message[:1] + message[5:]
 
 
+def without_strays(pieces: list[bytes], server: Wire) -> list[bytes]:
+    """The same without data for a COPY that does not begin: clients wait to be asked for it."""
+    messages = messages_of(b"".join(pieces))
+    server.send(b"".join(messages))
+    answers = Dialogue(server.message).answers(messages)
+    asked = False
+    kept = bytearray()
+    for message, found in zip(messages, answers, strict=True):
+        if message[:1] in b"QES":
+            asked = any(reply[:1] == b"G" for reply in found) or (asked and message[:1] == b"S" and not found)
+        kept += bytes([asked or message[:1] not in b"dcf"]) * len(message)
+    flags = iter(kept)
+    return [bytes(itertools.compress(piece, itertools.islice(flags, len(piece)))) for piece in pieces]
+
+
 def play(cluster: EmbeddedCluster, size: int, server: Wire, conversations: list[list[bytes]], order: list[int]) -> None:
     """All conversations at a time through a proxy of their own."""
     with ExitStack() as stack:
         proxy = stack.enter_context(turning_proxy(cluster, size))
         turns = []
-        for pieces in conversations:
+        for pieces in (without_strays(each, server) for each in conversations):
             messages = messages_of(b"".join(pieces))
             server.send(b"".join(messages))
             answers = Dialogue(server.message).answers(messages)
             turns.append(
                 Turns(
                     stack.enter_context(Wire(f"{dsn_of(proxy)}&application_name={APPLICATION}")),
-                    list(pieces),
+                    pieces,
                     messages,
                     answers,
                 )
@@ -156,7 +172,6 @@ def test_each_client_is_answered_as_by_a_server_of_its_own(
     play(cluster, 50, server, said, order)
 
 
-@pytest.mark.xfail(raises=Mismatch, strict=True, reason="what was to be closed is taken to be there")
 @tries
 @given(said=conversations(st.one_of(pair, ordinary)), order=orders)
 def test_with_room_for_one_statement(
@@ -165,7 +180,6 @@ def test_with_room_for_one_statement(
     play(cluster, 1, server, said, order)
 
 
-@pytest.mark.xfail(raises=Mismatch, strict=True, reason="the unnamed statement does not outlive its transaction")
 @tries
 @given(said=conversations(st.one_of(unnamed, ordinary)), order=orders)
 def test_with_the_unnamed_statement_of_earlier_requests(

@@ -288,6 +288,10 @@ STATEMENTS: Final = {
         typed("select $1", 4294967294, name="A") + SYNC,
         typed("select $1 + $2", 0, INT8, name="A") + describe("A") + bind("1", "2", name="A") + execute() + SYNC,
     ],
+    "too few formats": [
+        typed("select $1::int4 as n, $2::text as t, null as z", INT4, TEXT, name="a") + SYNC,
+        bind_as([], [b"1", b"2"], [1, 1], "a") + execute() + SYNC,
+    ],
     "formats": [
         typed("select $1::int4 + $2::int4 as n, $3::text as t, null as z", INT4, INT4, TEXT, name="a") + SYNC,
         bind_as([1, 1, 0], [b"\0\0\0\1", b"\0\0\0\2", b"x"], [1, 0, 0], "a") + describe_portal() + execute() + SYNC,
@@ -295,7 +299,6 @@ STATEMENTS: Final = {
         bind_as([], [b"1", None, b""], [], "a") + execute() + SYNC,
         bind_as([1], [b"\0\0\1", b"\0\0\0\2", None], [1], "a") + execute() + SYNC,
         bind_as([2], [b"1", b"2", b"3"], [], "a") + execute() + SYNC,
-        bind_as([], [b"1", b"2", b"3"], [1, 1], "a") + execute() + SYNC,
         bind_as([], [b"1", b"2", b"3"], [7], "a") + execute() + SYNC,
         bind_as([0], [b"1", b"2", b"\xff"], [], "a") + execute() + SYNC,
     ],

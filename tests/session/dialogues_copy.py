@@ -45,6 +45,18 @@ COPIES: Final = {
     "copy in, given up, and more": [run(COPY_IN) + FLUSH + ROWS + GIVE_UP + run(ONE) + SYNC, run(ONE) + SYNC],
     "copy in of bad data": [run(COPY_IN) + FLUSH + ROWS + BAD_ROW + DONE + SYNC, run(ONE) + SYNC],
     "copy in that is refused": [run("copy refused from stdin") + FLUSH + ROWS + DONE + SYNC, run(ONE) + SYNC],
+    "copy in that cannot begin": [
+        parse("copy nothing from stdin", "a") + parse(ONE, "b") + SYNC,
+        bind(name="a") + execute() + SYNC + ROWS + DONE + SYNC,
+        bind(name="a") + execute() + ROWS + DONE + use("b") + SYNC,
+        use("b") + SYNC,
+        query("copy nothing from stdin") + DONE + use("b") + SYNC,
+    ],
+    "copy in, then the unnamed statement": [
+        close("a") + parse(ONE, "a") + SYNC,
+        parse(COPY_IN, "b") + bind(name="b") + execute() + SYNC + DONE + run(TWO) + SYNC,
+        run(ONE) + use("b") + SYNC + ROWS + DONE + run(TWO) + SYNC,
+    ],
     "copy in of nothing": [run(COPY_IN) + DONE + SYNC],
     "two copies in": [run(COPY_IN) + ROWS + DONE + run(COPY_IN) + ROWS + DONE + SYNC],
     "copy in by name": [

@@ -42,6 +42,7 @@ OTHER: Final = Script("another client", (parse(ONE, "a") + SYNC, use("a") + SYNC
 
 OPEN: Final = {
     "deallocate among others": "a DEALLOCATE is found only where it is all of a Query, or of a Parse",
+    "copy in, then the unnamed statement": "what the unnamed statement needs is put among the copy data",
     "deallocate all before an error": "a DEALLOCATE ALL is taken back if the rest of its Query fails",
 }
 """Dialogues in which a client can tell, and why."""
@@ -182,7 +183,7 @@ def test_in_two_pieces(proxy: ProxyThread, client: Wire, server: Wire, name: str
 
 TERMINATED: Final = [
     *("copy in as libpq does", "copy in by name", "copy out by name", "a portal in parts", "by names"),
-    *("several requests at once", "deallocate in one batch", "flush and flush"),
+    *("several requests at once", "deallocate in one batch", "flush and flush", "copy in that cannot begin"),
 ]
 
 
@@ -190,8 +191,9 @@ TERMINATED: Final = [
 def test_terminate_at_each_place(cluster: EmbeddedCluster, server: Wire, names: list[str]) -> None:
     """What was asked for before is answered, then the connection ends, and the next client finds nothing of it.
 
-    What follows the last Sync or Query is for nobody: a server that has not sent its answer yet forgets it, and the
-    proxy does not wait for it. The same goes for what the server says to a Terminate among copy data.
+    What follows the last Sync, Query or Flush need not be answered: a server that has not sent it yet forgets it, and
+    the proxy does not even begin before it knows that somebody will wait. What the server says to a Terminate among
+    copy data is for nobody.
     """
     [others] = answers_of(server, [OTHER])
     with turning_proxy(cluster, 3) as proxy, Wire(dsn_of(proxy)) as client:
@@ -204,6 +206,6 @@ def test_terminate_at_each_place(cluster: EmbeddedCluster, server: Wire, names: 
                 with Wire(dsn_of(proxy)) as leaving:
                     leaving.send(b"".join(messages[:count]) + encode.TERMINATE)
                     got = leaving.rest()
-                least = asked_for(messages[:count], answers, b"QSF")
+                least = asked_for(messages[:count], answers)
                 assert got[:least] == full[:least], messages[:count]
                 run_in_turn([client], [OTHER], [others])

@@ -115,6 +115,18 @@ def reaches_back(names: Sequence) -> bool:
     return not {"B()", "D()"}.isdisjoint(first)
 
 
+def finds_a_portal(names: Sequence) -> bool:
+    """False if the unnamed portal may be used without a Bind before it.
+
+    After a Query that has failed in a transaction, PostgreSQL 18 looks at what that has left behind, and may crash.
+    """
+    first = (
+        next((name for name in part if name in ("E", "D(P)") or name.startswith("B(")), "")
+        for part in requests_of(names)
+    )
+    return {"E", "D(P)"}.isdisjoint(first)
+
+
 @attrs.frozen
 class Case:
     """Sequences, and who runs them."""
@@ -160,11 +172,11 @@ def test_all_orderings(cluster: EmbeddedCluster, name: str) -> None:
 
 
 def test_all_orderings_in_transactions(cluster: EmbeddedCluster) -> None:
-    Case(SURE, 2, INSIDE, LOOK_INSIDE, 1, run_in_turn, clients=1).check(cluster, lambda _: True)
+    Case(SURE, 2, INSIDE, LOOK_INSIDE, 1, run_in_turn, clients=1).check(cluster, finds_a_portal)
 
 
 def test_all_orderings_in_transactions_at_once(cluster: EmbeddedCluster) -> None:
-    Case(SURE, 2, INSIDE, LOOK_INSIDE, 3, run_at_once).check(cluster, lambda _: True)
+    Case(SURE, 2, INSIDE, LOOK_INSIDE, 3, run_at_once).check(cluster, finds_a_portal)
 
 
 def test_all_orderings_of_two_statements_where_one_has_room(cluster: EmbeddedCluster) -> None:

@@ -156,7 +156,7 @@ class Dialogue:
         return found
 
 
-def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]], by: bytes = b"QSHF") -> int:
+def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]]) -> int:
     """How many of the answers must have come once the server has read all these messages, if no more are sent.
 
     It may keep an answer to itself until a request ends or somebody sends a Flush: a message of a kind in ``by``.
@@ -164,6 +164,6 @@ def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]], by: byt
     count = total = 0
     for message, found in zip(messages, answers, strict=False):
         total += len(found)
-        if message[:1] in by or (found and found[-1][:1] == READY):
+        if message[:1] in b"QSHF" or (found and found[-1][:1] == READY):
             count = total
     return count
