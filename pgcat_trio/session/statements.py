@@ -14,17 +14,7 @@ from ..routing.effects import Effect
 from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
-from ..wire.statements import (
-    is_missing,
-    is_stale,
-    messages_in,
-    misfits,
-    misses_type,
-    nothing_done,
-    our_name,
-    told_as_stale,
-    with_name,
-)
+from ..wire.statements import is_missing, is_stale, messages_in, misses_type, nothing_done, our_name, with_name
 from ..wire.usual import PARSED, QUERY
 from .lease import Lease
 from .names import OWN, Names
@@ -130,10 +120,6 @@ class Translator(Lease):
             error = error_fields(body)
             stale |= is_stale(error)
             typeless |= misses_type(error)
-            if misfits(error) and names.by_name:
-                # The client goes by what it was told when it prepared. A server alone would still know that, too.
-                stale = True
-                data = told_as_stale(data, body)
             ours = our_name(error)
             theirs = names.name_for(ours) if ours else None
             if ours and theirs is not None:

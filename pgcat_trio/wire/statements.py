@@ -13,7 +13,6 @@ from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from . import codes, encode
-from .messages import error_fields
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -112,7 +111,7 @@ class StatementReplies:
         if self.parsing is not None:
             self.failed_parse, self.parsing = self.parsing, None
             self.trouble.append(body)
-        elif is_stale(error) or misses_type(error) or misfits(error) or our_name(error):
+        elif is_stale(error) or misses_type(error) or our_name(error):
             self.trouble.append(body)
 
     def ready(self) -> None:
@@ -225,18 +224,6 @@ def is_missing(error: dict[str, str]) -> bool:
 def is_stale(error: dict[str, str]) -> bool:
     """True for the error of a statement whose tables have changed: it would return other columns than it was to."""
     return error.get("C") == "0A000" and error.get("R") == "RevalidateCachedQuery"
-
-
-def misfits(error: dict[str, str]) -> bool:
-    """True for the error of a Bind that goes by other columns than the statement has."""
-    return error.get("C") == "08P01" and error.get("R") == "PortalSetResultFormat"
-
-
-def told_as_stale(replies: bytes, body: bytes) -> bytes:
-    """Replies in which each ErrorResponse of this body says that the columns have changed (plancache.c there)."""
-    texts = {"C": "0A000", "M": "cached plan must not change result type", "R": "RevalidateCachedQuery"}
-    fields = {**error_fields(body), **texts, "F": "plancache.c"}
-    return replies.replace(encode.message(b"E", body), encode.report(b"E", fields.items()))
 
 
 def misses_type(error: dict[str, str]) -> bool:

@@ -194,3 +194,23 @@ def test_a_function_that_sets_what_the_server_reports_is_heard(proxy: ProxyThrea
         for _ in range(2):
             assert answers(mine, sql) == {("Asia/Tokyo", "quiet")}
             assert answers(other, sql) == {("UTC", "")}
+
+
+def test_more_of_what_the_server_reports_can_be_tracked(cluster_thread: Any) -> None:
+    cluster_thread.call(cluster_thread.cluster.psql, SETUP)
+    for name in ("default_transaction_read_only", "DEFAULT_TRANSACTION_READ_ONLY"):
+        config = proxy_config(
+            cluster_thread.cluster,
+            pool_size=2,
+            pool=f'track_parameters = ["{name}"]',
+            auth_type="trust",
+            general="server_round_robin = true",
+        )
+        with ProxyThread(config) as proxy, connect(proxy) as mine, connect(proxy) as other:
+            mine.execute("select sets_quietly('default_transaction_read_only', 'on')")
+            for _ in range(2):
+                assert answers(mine, "show default_transaction_read_only") == {("on",)}
+                assert answers(other, "show default_transaction_read_only") == {("off",)}
+            mine.execute("begin")
+            assert mine.execute("show transaction_read_only").fetchone() == ("on",)
+            mine.execute("rollback")

@@ -360,3 +360,80 @@ async def test_a_pinned_session_whose_backend_is_lost_while_it_is_idle(autojump_
         [process] = world.primary.backends.values()
         await process.end(FAREWELL)
         assert shape(await client.rest()) == "E(fatal 57P01)"
+
+
+# -- notifications ---------------------------------------------------------------------------------------------------
+
+NEWS: Final = encode.message(b"A", (7).to_bytes(4) + encode.cstring("news") + encode.cstring("payload"))
+
+
+async def notify(world: World) -> None:
+    """What the connection that listens for all hears."""
+    await world.primary.backends[world.pool.switchboard.pid].send(NEWS)
+    await world.idle()
+
+
+@both_ways
+async def test_a_session_that_keeps_a_backend_is_notified_at_once(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.query("LISTEN news")
+        await client.query(LOCK)
+        for _ in range(2):
+            with trio.fail_after(1):
+                await notify(world)
+                assert await client.message() == NEWS
+        assert await client.query("SELECT 1") == rows("1") + READY
+
+
+@both_ways
+async def test_in_a_transaction_notifications_wait(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.query("LISTEN news")
+        await client.query("BEGIN")
+        await notify(world)
+        assert shape(await client.query("SELECT 1")) == "T D C ZT"
+        assert shape(await client.query("COMMIT")) == "C ZI"
+        assert await client.message() == NEWS
+
+
+async def test_whoever_does_not_read_is_sent_away(autojump_clock: MockClock) -> None:
+    large = encode.message(b"A", (7).to_bytes(4) + encode.cstring("news") + encode.cstring("x" * 7999))
+    async with open_world(by="sockets") as world:
+        slow, other = await world.connect(), await world.connect()
+        await slow.query("LISTEN news")
+        await world.idle()
+        process = world.primary.backends[world.pool.switchboard.pid]
+        for _ in range(12):
+            await process.send(large * 100)
+            await world.idle()
+        assert slow.session.ended is not None
+        assert world.pool.switchboard.channels == {}
+        assert await other.query("SELECT 1") == rows("1") + READY
+
+
+@both_ways
+async def test_a_reload_ends_those_who_listen_and_they_know(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.query("LISTEN news")
+        old = world.cluster
+        world.build()
+        old.retire()
+        assert shape(await client.rest()) == "E(fatal 08006)"
+
+
+@both_ways
+async def test_the_connection_that_listens_goes_when_nobody_does(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.query("LISTEN news")
+        await client.query("UNLISTEN *")
+        await trio.sleep(5)
+        assert world.primary.connections == 2
+        await trio.sleep(20)
+        assert world.primary.connections == 1
+        await client.query("LISTEN news")
+        await notify(world)
+        assert await client.message() == NEWS

@@ -3,17 +3,7 @@
 from __future__ import annotations
 
 from pgcat_trio.wire import encode
-from pgcat_trio.wire.messages import error_fields
-from pgcat_trio.wire.statements import (
-    CLOSE_COMPLETE,
-    END,
-    PARSE_COMPLETE,
-    UNANSWERED,
-    Note,
-    is_stale,
-    misfits,
-    told_as_stale,
-)
+from pgcat_trio.wire.statements import CLOSE_COMPLETE, END, PARSE_COMPLETE, UNANSWERED, Note
 from pgcat_trio.wire.upstream import Upstream
 
 PARSED, CLOSED, READY = b"1\0\0\0\x04", b"3\0\0\0\x04", encode.ready_for_query()
@@ -56,13 +46,3 @@ def test_a_request_before_it_keeps_its_own_replies() -> None:
     assert upstream.feed(PARSED + CLOSED + READY + PARSED + READY) == PARSED + CLOSED + READY + READY
     assert undone == []
     assert not upstream.statements
-
-
-def test_bind_that_goes_by_old_columns_is_told_that_they_have_changed() -> None:
-    fields = {"S": "ERROR", "C": "08P01", "M": "bind message has 2 result formats", "R": "PortalSetResultFormat"}
-    said = encode.report(b"E", fields.items())
-    assert misfits(fields)
-    replies = told_as_stale(b"1\0\0\0\4" + said + encode.ready_for_query(), said[5:])
-    assert replies.startswith(b"1\0\0\0\4E")
-    assert replies.endswith(encode.ready_for_query())
-    assert is_stale(error_fields(replies[10:-6]))
