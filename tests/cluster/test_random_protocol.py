@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from support.chatter import APPLICATION, SCHEMA, conversation, ordinary, pair, unnamed
 from support.scripts import BACKENDS, Mismatch, Script, dsn_of, same, turning_proxy
@@ -149,8 +149,9 @@ def conversations(messages: SearchStrategy[bytes]) -> SearchStrategy[list[list[b
 
 orders = st.lists(st.integers(0, CLIENTS - 1), max_size=40)
 tries = settings(
-    max_examples=EXAMPLES or 100,
+    max_examples=EXAMPLES or 25,
     derandomize=not EXAMPLES,
+    phases=tuple(Phase) if EXAMPLES else (Phase.generate,),
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
