@@ -28,6 +28,9 @@ log = structlog.get_logger("pgcat_trio.pool")
 
 _STARTUP: Final = {"application_name": "pgcat-trio listener", "client_encoding": "UTF8"}
 
+_BARRIER: Final = b""
+"""A query that does nothing: before a server answers it, it says what it was notified of."""
+
 LINGER_S: Final = 10.0
 """How long the connection stays when nobody listens any more: whoever comes back soon finds it."""
 
@@ -73,6 +76,8 @@ class Switchboard:
         self._heard: set[bytes] = set()  # what the server has confirmed
         self._asked: set[bytes] = set()  # what it will have confirmed next
         self._waiting: dict[Subscriber, frozenset[bytes]] = {}
+        self._leaving: list[tuple[Subscriber, frozenset[bytes]]] = []
+        self._asked_leaving = self._leaving  # those who have left when the server answers
         self._changed = trio.Event()
         self._running = False
 
@@ -101,6 +106,11 @@ class Switchboard:
             self._waiting[subscriber] = missing
         self._changed.set()
 
+    def unsubscribe_soon(self, subscriber: Subscriber, channels: frozenset[bytes]) -> None:
+        """The same, once all that has been notified until now has been passed on."""
+        self._leaving.append((subscriber, channels))
+        self._changed.set()
+
     def retire(self) -> None:
         """The pool has been replaced, or is closed: everybody goes on elsewhere, or ends."""
         for subscriber in set(self._waiting).union(*self.channels.values()):
@@ -112,6 +122,7 @@ class Switchboard:
         self.channels.clear()
         self._waiting.clear()
         self._heard.clear()
+        self._leaving.clear()
         self._changed.set()
         for subscriber in subscribers:
             subscriber.unsubscribed(reason)
@@ -156,8 +167,9 @@ class Switchboard:
         """The statements that make the server hear what is wanted; None when nobody has wanted anything for a while."""
         while True:
             sql = self._difference()
-            if sql:
-                return sql
+            if sql or self._leaving:
+                self._asked_leaving, self._leaving = self._leaving, []
+                return sql or _BARRIER
             self._changed = trio.Event()
             if self.channels:
                 await self._changed.wait()
@@ -178,6 +190,9 @@ class Switchboard:
     def confirmed(self) -> None:
         """The server has done what `next_change` said last."""
         self._heard = self._asked
+        asked_leaving, self._asked_leaving = self._asked_leaving, []
+        for subscriber, channels in asked_leaving:
+            self.unsubscribe(subscriber, channels)
         for subscriber, channels in tuple(self._waiting.items()):
             if channels <= self._heard:
                 del self._waiting[subscriber]

@@ -101,6 +101,8 @@ class Listener(Keeper):
     # -- what the switchboard says ---------------------------------------------------------------------------------
 
     def notify(self, message: bytes, is_ascii: bool) -> None:
+        if self.ended is not None:
+            return
         if not is_ascii and self.settings.values.get("client_encoding") != "UTF8":
             self.finish(
                 SubscriptionLost("a notification cannot be converted to the client's encoding", hint=_UTF8_HINT)
@@ -145,7 +147,7 @@ class Listener(Keeper):
     def _leave_former_board(self) -> None:
         former, self._former_board = self._former_board, None
         if former is not None:
-            former.unsubscribe(self, self._channels)
+            former.unsubscribe_soon(self, self._channels)
 
     def subscribed(self) -> None:
         self._leave_former_board()

@@ -123,6 +123,8 @@ class Relay(Teller):
                 self.asked_at = self.heard_at  # no server begins before it has read the whole
             # The server may have answered before the message was complete.
             self.come_to_rest()
+        elif self.leftovers is not None and self.goes_back_soon(backend):
+            self._held = batch  # what is reset is to be set again first
         elif self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)
             self._send_request(backend, batch, Effect.NONE)
@@ -299,7 +301,8 @@ class Relay(Teller):
         backend = self.backend
         expected = backend.upstream.expected if backend is not None else None
         if self._held:
-            if backend is None or backend.upstream.in_transaction or (self.pinned and backend.upstream.quiet):
+            stays = self.mode is PoolMode.SESSION or self.pinned
+            if backend is None or backend.upstream.in_transaction or (stays and backend.upstream.quiet):
                 batch, self._held = self._held, b""
                 self._reroutes = False
                 self._forward(batch)

@@ -67,6 +67,12 @@ class Resetter(Translator):
             elif kind == codes.BIND and (at := batch.find(0, start + 5, stop) + 1):
                 yield self._resets.get(batch[at : batch.find(0, at)], NO_CHANGES)
 
+    def goes_back_soon(self, backend: Backend) -> bool:
+        """True if something is being reset, and will be set to what the client began with once that is answered."""
+        expected = backend.upstream.expected
+        due = self.leftovers is not None and self.leftovers.due.goes_back
+        return due and bool(expected.queue) and not (expected.unsynced or expected.copy_in)
+
     def _starting_values(self, backend: Backend, leftovers: Leftovers, *, certain: bool) -> str:
         """The statements that set what has been reset to what the client asked for when it connected.
 

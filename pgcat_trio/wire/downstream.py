@@ -7,6 +7,7 @@ Nothing is decoded that the proxy need not know, and no message is stored whole 
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Final
 
@@ -38,6 +39,12 @@ def may_deallocate(text: bytes) -> bool:
     return b"DEALLOCATE" in text or b"DISCARD" in text
 
 
+_ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
+
+_may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
+"""None if no statement of a text can set back a setting (see `session.resets`)."""
+
+
 class Downstream:
     """One client's codec. Feed it, then call `take` until it returns b"".
 
@@ -53,6 +60,8 @@ class Downstream:
         "_max_message_bytes",
         "_open",
         "_position",
+        "_prepares_resets",
+        "_resets",
         "_skip",
         "_whole_bytes",
         "complete",
@@ -77,6 +86,8 @@ class Downstream:
         self._position = 0  # how far the headers have been walked over
         self._boundary = 0  # the end of the last message that a server answers
         self._discarding = False
+        self._resets = False  # the request under way may set settings back: what comes behind it must wait
+        self._prepares_resets = False  # any request from now on may
         self._changes_names = False  # the request under way has what may change the meaning of names
         self._open = False  # what was taken ends within a request
         self.watching = False
@@ -168,6 +179,7 @@ class Downstream:
         self.unsynced = self.executes = self.named = self.doubtful = False
         self.shape = OTHER
         self._changes_names &= self._open
+        self._resets &= self._open or self._prepares_resets
 
     def _take_one_query(self, data: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
@@ -259,11 +271,13 @@ class Downstream:
                     unsynced = False
                 if kind == codes.QUERY:
                     # The text ends before its NUL, if the message has arrived that far.
-                    self.texts.append(data[position + 5 : stop - 1])
+                    text = data[position + 5 : stop - 1]
+                    self.texts.append(text)
+                    self._resets |= _may_reset(text) is not None
                     self.doubtful |= stop > end
                 elif kind == codes.FUNCTION_CALL:
                     self.doubtful = True
-                if watching and self._changes_names_by(kind):
+                if kind in _ENDS and (self._resets or (watching and self._changes_names_by(kind))):
                     boundary = position = stop
                     break
             elif kind == codes.TERMINATE:
@@ -278,10 +292,10 @@ class Downstream:
         self.complete = boundary == position and not unsynced
 
     def _changes_names_by(self, kind: int) -> bool:
-        """A marker where names are watched; True if the batch ends with it because names have changed before."""
+        """The end of a request where names are watched; True if the batch ends with it as they have changed before."""
         if kind == codes.QUERY:
             self._changes_names |= may_deallocate(self.texts[-1])
-        return self._changes_names and kind in (codes.SYNC, codes.QUERY)
+        return self._changes_names
 
     def _impossible(self, kind: int, length: int) -> ProtocolViolation:
         if kind not in _MESSAGES:
@@ -303,6 +317,8 @@ class Downstream:
             text_end = min(stop, len(data))
         text = data[name_end + 1 : text_end]
         self.texts.append(text)
+        if _may_reset(text):
+            self._resets = self._prepares_resets = True
         if self.watching:
             self._changes_names |= may_deallocate(text)
 

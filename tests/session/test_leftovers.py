@@ -414,13 +414,25 @@ async def test_whoever_does_not_read_is_sent_away(autojump_clock: MockClock) -> 
 
 
 @both_ways
-async def test_a_reload_ends_those_who_listen_and_they_know(autojump_clock: MockClock, by: By) -> None:
+async def test_who_listens_goes_on_listening_where_a_reload_puts_the_pool(autojump_clock: MockClock, by: By) -> None:
     async with open_world(by=by) as world:
         client = await world.connect()
         await client.query("LISTEN news")
         old = world.cluster
         world.build()
         old.retire()
+        await trio.sleep(20)
+        assert not old.pools[0].switchboard.channels
+        await notify(world)
+        assert await client.message() == NEWS
+
+
+@both_ways
+async def test_who_listens_knows_when_the_pool_is_gone(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.query("LISTEN news")
+        world.cluster.retire()
         assert shape(await client.rest()) == "E(fatal 08006)"
 
 
