@@ -86,9 +86,10 @@ def whole_messages(data: bytes) -> int:
 
 
 def alike(got: list[bytes], wanted: list[bytes]) -> bool:
-    """True if these are the same but for how the server calls the statement of a Bind that does not suit it.
+    """True if these are the same, but for two things about a Bind that does not suit its statement.
 
-    Such a Bind in a failed transaction is refused for the one reason or the other.
+    Of two names for one text the server's error may tell the other one. In a failed transaction a backend that lacks
+    the statement refuses that first, and what is wrong with the Bind is not looked at.
     """
     return len(got) == len(wanted) and all(map(_alike, got, wanted))
 

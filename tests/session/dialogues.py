@@ -258,6 +258,7 @@ STATEMENTS: Final = {
         use("c") + SYNC,
         use("A") + SYNC,
     ],
+    "two names for one text": [parse(ONE, "a") + parse(ONE, "b") + SYNC, bind("1", name="b") + SYNC],
     "too few values": [
         typed("select $1", TEXT, name="a") + use("a") + SYNC,
         typed("select $1", TEXT) + use() + SYNC,

@@ -159,7 +159,7 @@ class Dialogue:
 def asked_for(messages: Sequence[bytes], answers: Sequence[list[bytes]]) -> int:
     """How many of the answers must have come once the server has read all these messages, if no more are sent.
 
-    It may keep an answer to itself until a request ends or somebody sends a Flush: a message of a kind in ``by``.
+    It may keep an answer to itself until a request ends or somebody sends a Flush.
     """
     count = total = 0
     for message, found in zip(messages, answers, strict=False):
