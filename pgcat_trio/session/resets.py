@@ -5,14 +5,14 @@ That is set right behind the RESET, and the client's answer waits for it.
 
 from __future__ import annotations
 
-import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from ..pool.settings import IDENTITY, USUAL, intern, put_back_sql, settings_sql
 from ..routing.changes import SettingChanges, setting_changes
 from ..routing.effects import Effect
 from ..routing.lexer import split
 from ..wire import codes
+from ..wire.downstream import may_reset
 from ..wire.statements import messages_in
 from .leftovers import MAX_SETTINGS, NO_CHANGES, Leftovers
 from .statements import Translator
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from ..pool.cluster import Cluster
     from ..pool.settings import Settings
     from .gateway import Gateway
-
-_may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
 
 
 class Resetter(Translator):
@@ -45,7 +43,7 @@ class Resetter(Translator):
 
     def note_resets(self, backend: Backend, batch: bytes) -> None:
         """In session mode, where nothing else needs to be known, a batch may reset settings."""
-        if self._resets or any(_may_reset(text) for text in self.downstream.texts):
+        if self._resets or any(may_reset(text) for text in self.downstream.texts):
             for changes in self._resets_in(batch):
                 backend.upstream.failed = False
                 if self.leftovers is None:

@@ -41,7 +41,7 @@ def may_deallocate(text: bytes) -> bool:
 
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
 
-_may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
+may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
 """None if no statement of a text can set back a setting (see `session.resets`)."""
 
 
@@ -273,7 +273,7 @@ class Downstream:
                     # The text ends before its NUL, if the message has arrived that far.
                     text = data[position + 5 : stop - 1]
                     self.texts.append(text)
-                    self._resets |= _may_reset(text) is not None
+                    self._resets |= may_reset(text) is not None
                     self.doubtful |= stop > end
                 elif kind == codes.FUNCTION_CALL:
                     self.doubtful = True
@@ -317,7 +317,7 @@ class Downstream:
             text_end = min(stop, len(data))
         text = data[name_end + 1 : text_end]
         self.texts.append(text)
-        if _may_reset(text):
+        if may_reset(text):
             self._resets = self._prepares_resets = True
         if self.watching:
             self._changes_names |= may_deallocate(text)
