@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pgcat_trio import errors
-from pgcat_trio.pool.cluster import ClusterRetired
+from pgcat_trio.pool.waiting import ClusterRetired
 from pgcat_trio.wire import encode, messages
 
 if TYPE_CHECKING:

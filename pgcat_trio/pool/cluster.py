@@ -8,110 +8,32 @@ barge in.
 
 from __future__ import annotations
 
-import math
 import random
-from abc import ABC, abstractmethod
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-import outcome
 import trio
 
 from ..config.model import LoadBalancing, PoolMode, Role
-from ..errors import PoolExhausted, ProxyError, ServerUnavailable
+from ..errors import PoolExhausted, ServerUnavailable
 from ..observe.repeats import Repeats
 from ..routing.route import Router
+from .greetings import Greetings
 from .settings import Tracking
 from .statements import Statements
+from .waiting import ClusterRetired, TaskWaiter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from ..config.model import Pool as PoolConfig
     from ..config.model import User
+    from ..errors import ProxyError
     from .backend import Backend
     from .pool import Pool
-
-_MAX_SPELLINGS: Final = 1000
-"""Clients choose the values that are remembered, so there is a bound; forgetting costs a round trip at a login."""
-
-_STANDBY: Final = "in_hot_standby"
-_SERVER_WIDE: Final = frozenset((_STANDBY, "server_version"))
-"""Reported parameters that are the same on all connections to a server."""
+    from .waiting import Waiter
 
 _ROLES: Final = (Role.ANY, Role.PRIMARY, Role.REPLICA)
-
-
-class ClusterRetired(ProxyError):
-    """A reload replaced this cluster while somebody waited in it: look the new one up and ask again."""
-
-
-class Waiter(ABC):
-    """Somebody in the queue. Exactly one of `granted` and `refused` is called, unless it leaves the queue before.
-
-    Both are called from within others' business: they must neither raise nor await.
-    """
-
-    __slots__ = ("deadline", "failed", "fallback_to_primary", "pools", "role")
-
-    since: float
-    """When it began to wait, by Trio's clock."""
-
-    def __init__(self, role: Role, fallback_to_primary: bool) -> None:
-        self.role = role
-        self.fallback_to_primary = fallback_to_primary
-        self.pools: list[Pool] = []
-        """Where a backend may come from."""
-        self.failed: dict[Pool, ProxyError] = {}
-        """The pools that could not open a backend in the meantime, and why."""
-        self.deadline = math.inf
-        """When it has waited long enough, by Trio's clock."""
-
-    @abstractmethod
-    def granted(self, backend: Backend) -> None:
-        """The backend is the waiter's now."""
-
-    @abstractmethod
-    def refused(self, reason: ProxyError) -> None:
-        """There will be no backend. `ClusterRetired` means: ask the new cluster."""
-
-
-class _TaskWaiter(Waiter):
-    """A task that waits in the queue."""
-
-    __slots__ = ("_outcome", "_task", "since")
-
-    def __init__(self, role: Role, fallback_to_primary: bool) -> None:
-        super().__init__(role, fallback_to_primary)
-        self.since = trio.current_time()
-        self._task: trio.lowlevel.Task | None = None
-        self._outcome: outcome.Outcome[Backend] | None = None
-
-    async def wait(self, cluster: Cluster) -> Backend:
-        """Queue, and wait for what comes of it. After `Cancelled` the place is given up."""
-        cluster.enqueue(self)
-        if self._outcome is None:
-            self._task = trio.lowlevel.current_task()
-
-            def abort(_raise_cancel: object) -> trio.lowlevel.Abort:
-                cluster.leave(self)
-                return trio.lowlevel.Abort.SUCCEEDED
-
-            # Once it is rescheduled it has the backend: a cancellation that comes later finds the wait over.
-            await trio.lowlevel.wait_task_rescheduled(abort)
-        assert self._outcome is not None
-        return self._outcome.unwrap()
-
-    def granted(self, backend: Backend) -> None:
-        self._end(outcome.Value(backend))
-
-    def refused(self, reason: ProxyError) -> None:
-        self._end(outcome.Error(reason))
-
-    def _end(self, result: outcome.Outcome[Backend]) -> None:
-        self._outcome = result
-        if self._task is not None:
-            trio.lowlevel.reschedule(self._task)
 
 
 class Cluster:
@@ -131,12 +53,7 @@ class Cluster:
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
-        self.parameters: Mapping[str, str] | None = None
-        """What clients are told at their login: what a server said about itself when it was last connected to, one of
-        the role that a session goes to before all others."""
-        self.canonical: dict[tuple[str, str], str] = {}
-        """How the servers spell the settings that clients asked for: (name, value) to value."""
-        self._greetings: dict[Pool, dict[str, str]] = {}
+        self.greetings = Greetings(self.pools, self.router.session.role)
         self._next = 0
         self._live: dict[Role, tuple[Pool, ...]] = dict.fromkeys(_ROLES, ())
 
@@ -157,12 +74,6 @@ class Cluster:
             pools = [pool for pool in self.pools if role in (Role.ANY, pool.role)]
             usable = [pool for pool in pools if pool.role is Role.PRIMARY or not pool.server.banned]
             self._live[role] = tuple(usable)
-
-    def learn(self, name: str, value: str, spelling: str) -> None:
-        """Remember how the servers spell a setting's value."""
-        if len(self.canonical) >= _MAX_SPELLINGS:
-            self.canonical.clear()
-        self.canonical[name, value] = spelling
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
@@ -229,7 +140,7 @@ class Cluster:
         now = trio.current_time()
         backend = self.acquire_nowait(role, now)
         if backend is None:
-            waiter = _TaskWaiter(role, fallback_to_primary)
+            waiter = TaskWaiter(role, fallback_to_primary)
             waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
         backend.transport.unwatch()
@@ -319,28 +230,12 @@ class Cluster:
         return False
 
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
-        """A new backend said these things about its server."""
-        self._greetings.pop(pool, None)
-        self._greetings[pool] = dict(parameters)  # the last one is the newest
-        self._choose_parameters()
+        """See `opening.Owner`."""
+        self.greetings.greeted(pool, parameters)
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
-        """A backend reported these changes; what holds for its server as a whole is noted."""
-        news = {name: value for name, value in changes if name in _SERVER_WIDE}
-        if news and pool in self._greetings:
-            self._greetings[pool] |= news
-            self._choose_parameters()
-
-    def _choose_parameters(self) -> None:
-        home = self.router.session.role
-        if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self.pools):
-            home = Role.PRIMARY
-        newest_first = list(reversed(self._greetings))
-        pool = next((pool for pool in newest_first if home in (Role.ANY, pool.role)), newest_first[0])
-        self.parameters = self._greetings[pool]
-        if home not in (Role.ANY, pool.role) and _STANDBY in self.parameters:
-            # No server of the right role has been reached yet. This much is known of it all the same.
-            self.parameters = {**self.parameters, _STANDBY: "off" if home is Role.PRIMARY else "on"}
+        """See `opening.Owner`."""
+        self.greetings.reported(pool, changes)
 
     def opened_or_failed(self, pool: Pool, error: ProxyError | None) -> None:
         """A dial ended or a place became free: open for those who wait, or tell them that it is in vain."""

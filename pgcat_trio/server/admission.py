@@ -10,8 +10,8 @@ import trio
 
 from ..config.model import PoolMode
 from ..errors import AuthenticationFailed, ProxyError
-from ..pool.cluster import ClusterRetired
 from ..pool.settings import intern
+from ..pool.waiting import ClusterRetired
 from ..session.dedicated import settle_on, take_backend
 from ..session.parameters import requested_settings, settle
 from ..session.replication import Replication

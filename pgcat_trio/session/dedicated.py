@@ -34,7 +34,7 @@ async def settle_on(backend: Backend, session: Session, wanted: Mapping[str, str
     Raises `ServerError` with the server's own words if it refuses one, and `BackendLost`. After any error and after
     `Cancelled` the backend may have been left in the middle of the conversation. The caller bounds the time.
     """
-    defaults = session.cluster.tracking.of((session.cluster.parameters or {}).items())
+    defaults = session.cluster.tracking.of((session.cluster.greetings.parameters or {}).items())
     asked = {**dict(defaults), **wanted}
     sql = settings_sql(backend.settings, intern(asked), backend.reported)
     if sql:

@@ -18,7 +18,7 @@ import trio
 
 from ..config.model import PoolMode
 from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
-from ..pool.cluster import ClusterRetired, Waiter
+from ..pool.waiting import ClusterRetired, Waiter
 from ..routing.effects import Effect
 from ..wire.downstream import Downstream
 from .turns import Turns

@@ -77,11 +77,13 @@ async def settle(cluster: Cluster, wanted: Mapping[str, str]) -> Settings:
     Most values are known from earlier logins. New ones are tried on a backend, so that what the server refuses is
     refused at login, with the server's own `ServerError`. Raises what `Cluster.acquire` raises as well.
     """
-    known = cluster.canonical
-    if cluster.parameters is None or any(item not in known and not _evident(*item) for item in wanted.items()):
+    known = cluster.greetings.canonical
+    if cluster.greetings.parameters is None or any(
+        item not in known and not _evident(*item) for item in wanted.items()
+    ):
         await _try_out(cluster, wanted)
-    assert cluster.parameters is not None
-    values = dict(cluster.tracking.of(cluster.parameters.items()))
+    assert cluster.greetings.parameters is not None
+    values = dict(cluster.tracking.of(cluster.greetings.parameters.items()))
     values.update((name, known.get((name, value), value)) for name, value in wanted.items())
     return intern(values)
 
@@ -109,7 +111,7 @@ async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
         # What the server reports, it reports in its own spelling.
         spelled = {**wanted, **backend.settings.only(backend.reported).values}
         for name, value in wanted.items():
-            cluster.learn(name, value, spelled[name])
+            cluster.greetings.learn(name, value, spelled[name])
         backend.settings = backend.settings.with_changes((name, spelled[name]) for name in wanted)
     finally:
         backend.pool.release(backend)

@@ -58,7 +58,7 @@ class Session(Relay):
         """The ParameterStatus values that hold for the client: its backend's, or those of any that it will get."""
         if self.backend is not None:
             return self.backend.parameters
-        reported = self.cluster.parameters or {}
+        reported = self.cluster.greetings.parameters or {}
         return {**reported, **{name: value for name, value in self.settings.values.items() if name in reported}}
 
     async def run(self, first: bytes = b"") -> None:

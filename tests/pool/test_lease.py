@@ -13,7 +13,7 @@ from support.world import config_of, open_world
 
 from pgcat_trio.config.model import Role
 from pgcat_trio.errors import PoolExhausted, ServerUnavailable
-from pgcat_trio.pool.cluster import ClusterRetired
+from pgcat_trio.pool.waiting import ClusterRetired
 
 if TYPE_CHECKING:
     from trio.testing import MockClock
