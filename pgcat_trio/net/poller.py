@@ -21,8 +21,8 @@ AVAILABLE: Final = hasattr(select, "epoll")
 
 _EVENTS_PER_ROUND: Final = 64
 _EVENTS_PER_TURN: Final = 256
-"""After so many events, some 5 ms, the other tasks get their turn, whatever the traffic. Asking for more at once costs a
-tenth of a round of Trio's loop, so it is worth while even for a single event."""
+"""After so many events, some 5 ms, the other tasks get their turn, whatever the traffic. Asking for more costs a tenth
+of a round of Trio's loop, so it is worth while even for a single event."""
 
 
 class Watched(Protocol):
