@@ -13,22 +13,33 @@ from pgcat_trio.routing.classify import StatementTraits, TransactionControl, cla
 from pgcat_trio.routing.effects import Effect, effects_of, is_telling
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pgcat_trio.config.model import Pool
+
+
+@attrs.define
+class Tally:
+    """How often a route was taken (``calls``), decided (``misses``), and found to be wrong and mended (``healed``)."""
+
+    calls: int = 0
+    misses: int = 0
+    healed: int = 0
 
 
 @attrs.frozen
 class Route:
     """The role a request needs, the reason in words, what it may leave behind.
 
-    ``fallback_to_primary``: with no replica at hand the primary may take it.
+    ``fallback_to_primary``: with no replica at hand the primary may take it. ``tally`` is for whoever takes it to count
+    in; routes made of this one share it.
     """
 
     role: Role
     why: str
     effects: Effect
     fallback_to_primary: bool
+    tally: Tally = attrs.field(factory=Tally, eq=False, repr=False)
 
     def with_effects(self, effects: Effect) -> Route:
         """The same route for a request that leaves more behind."""
@@ -78,15 +89,12 @@ class Router:
         self.search_path_reported = search_path_reported
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
-        # Where requests go that there is nothing to say about.
-        self._plain = self._unsplit(Effect.NONE)
-        if self.splitting:
-            self._plain = Route(Role.PRIMARY, "a statement prepared earlier", Effect.NONE, False)
-        self.unknown = self.in_doubt(self._plain.with_effects(Effect.UNKNOWN))
+        self._plain = self._unread("a statement prepared earlier", Effect.NONE)
+        self.unknown = self._unread("a request that cannot be read as a whole", Effect.UNKNOWN)
         """The route of a request that cannot be read: a FunctionCall, a text of which only the beginning is here."""
 
-        self.session = self.in_doubt(self._plain)
-        """The route of a whole session: with splitting the primary, since nobody knows what is still to come."""
+        self.session = self._unread("a whole session, of which nobody knows what is still to come", Effect.NONE)
+        """The route of a whole session: with splitting the primary."""
 
     @classmethod
     def for_pool(cls, pool: Pool) -> Router:
@@ -103,18 +111,30 @@ class Router:
         """The same request where more may follow that belongs to it, unseen: with splitting, to the primary."""
         if not self.splitting or route.role is Role.PRIMARY:
             return route
-        return Route(Role.PRIMARY, "more may follow in the same transaction", route.effects, False)
+        why = "more may follow in the same transaction"
+        return Route(Role.PRIMARY, why, route.effects, False, route.tally)
 
     def route(self, sql: bytes) -> Route:
         """The route of a text outside a transaction, given without its terminating NUL."""
         if not self.splitting:
             return self._route_unsplit(sql)
-        key = without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
+        key = self._key(sql)
         found = self.cache.get(key)
         if found is None:
             found = self._decide(sql)
+            found.tally.misses += 1
             self.cache.put(key, found)
         return found
+
+    def _key(self, sql: bytes) -> bytes:
+        return without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
+
+    def peek(self, sql: bytes) -> tuple[Route, bool]:
+        """As `route`, and whether it was remembered. By this nothing is remembered, and nothing counted."""
+        if not self.splitting and b"$" not in sql and not is_telling(sql):
+            return self._plain, True
+        found = self.cache.peek(self._key(sql) if self.splitting else sql)
+        return (self._decide(sql), False) if found is None else (found, True)
 
     def _route_unsplit(self, sql: bytes) -> Route:
         # A text with parameters comes again; one with its values in it hardly does.
@@ -123,6 +143,7 @@ class Router:
         found = self.cache.get(sql)
         if found is None:
             found = self._decide(sql)
+            found.tally.misses += 1
             self.cache.put(sql, found)
         return found
 
@@ -138,6 +159,11 @@ class Router:
             first = _both(first, other)
         return first
 
+    def routes(self) -> Iterator[tuple[bytes | None, Route]]:
+        """What is remembered, with its keys (see `explain.shown`), and without one what is decided unread."""
+        yield from self.cache.items()
+        yield from ((None, route) for route in (self._plain, self.unknown, self.session))
+
     def _decide(self, sql: bytes) -> Route:
         if not self.splitting:
             return self._unsplit(effects_of(sql, search_path_reported=self.search_path_reported))
@@ -145,6 +171,9 @@ class Router:
         if _standby_can_run(traits):
             return Route(self._read_role, traits.why, traits.effects, True)
         return Route(Role.PRIMARY, traits.why, traits.effects, False)
+
+    def _unread(self, why: str, effects: Effect) -> Route:
+        return Route(Role.PRIMARY, why, effects, False) if self.splitting else self._unsplit(effects)
 
     def _unsplit(self, effects: Effect) -> Route:
         return Route(self.default_role, "the pool's default role", effects, self.default_role is Role.ANY)
