@@ -43,6 +43,11 @@ class TextCache(Generic[Value]):
         self.hits += 1
         return value
 
+    def clear(self) -> None:
+        """Forget all texts; the statistics go on."""
+        self._values.clear()
+        self.total_bytes = 0
+
     def put(self, text: bytes, value: Value) -> None:
         """Keep ``value`` for ``text``, unless the text is too long to be kept at all."""
         if len(text) > self.max_text_bytes:
