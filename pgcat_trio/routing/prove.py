@@ -57,7 +57,7 @@ def prove_query(tokens: Tokens, catalog: Catalog = EMPTY) -> None:
     if (refusal := catalog.refuses(tokens)) is not None:
         raise NotProvenError(refusal)
     unexplained = Counter(name.lower() for name in calls(tokens) if not catalog.is_read(name))
-    tree = _parse(" ".join(normalized for text in tokens for normalized in _normalized(text)))
+    tree = _parse(" ".join(each for text in tokens for each in normalized(text)))
     for node in tree.walk():
         _check_node(node, catalog)
         if isinstance(node, exp.TableAlias) and node.args.get("columns"):
@@ -172,7 +172,8 @@ def _without_long_lists(tokens: Tokens) -> Iterator[str]:
         yield ","
 
 
-def _normalized(text: str) -> Iterator[str]:
+def normalized(text: str) -> Iterator[str]:
+    """A token as the parser gets it: rare operators, numbers and quoted names in a form that it understands."""
     first = text[0]
     if first.isdigit():
         yield text if _PLAIN_NUMBER.fullmatch(text) else "0"

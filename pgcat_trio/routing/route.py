@@ -15,25 +15,35 @@ from pgcat_trio.routing.fingerprint import fingerprint, without_literals
 from pgcat_trio.routing.traits import TransactionControl
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from pgcat_trio.config.model import Pool
     from pgcat_trio.routing.catalog import Catalog
     from pgcat_trio.routing.traits import StatementTraits
 
 
+@attrs.define
+class Tally:
+    """How often a route was taken (``calls``), decided (``misses``), and found to be wrong and mended (``healed``)."""
+
+    calls: int = 0
+    misses: int = 0
+    healed: int = 0
+
+
 @attrs.frozen
 class Route:
     """The role a request needs, the reason in words, what it may leave behind.
 
-    ``fallback_to_primary``: with no replica at hand the primary may take it. ``traits``: what it was decided by, where
-    the pool splits and the request is one text.
+    ``fallback_to_primary``: with no replica at hand the primary may take it. ``tally`` is for whoever takes it to count
+    in; routes made of this one share it. ``traits``: what it was decided by, where the pool splits and it is one text.
     """
 
     role: Role
     why: str
     effects: Effect
     fallback_to_primary: bool
+    tally: Tally = attrs.field(factory=Tally, eq=False, repr=False)
     traits: StatementTraits | None = attrs.field(default=None, eq=False, repr=False)
 
     def with_effects(self, effects: Effect) -> Route:
@@ -78,15 +88,12 @@ class Router:
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self.decided: TextCache[Route] = TextCache(cache_entries)
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
-        # Where requests go that there is nothing to say about.
-        self._plain = self._unsplit(Effect.NONE)
-        if self.splitting:
-            self._plain = Route(Role.PRIMARY, "a statement prepared earlier", Effect.NONE, False)
-        self.unknown = self.in_doubt(self._plain.with_effects(Effect.UNKNOWN))
+        self._plain = self._unread("a statement prepared earlier", Effect.NONE)
+        self.unknown = self._unread("a request that cannot be read as a whole", Effect.UNKNOWN)
         """The route of a request that cannot be read: a FunctionCall, a text of which only the beginning is here."""
 
-        self.session = self.in_doubt(self._plain)
-        """The route of a whole session: with splitting the primary, since nobody knows what is still to come."""
+        self.session = self._unread("a whole session, of which nobody knows what is still to come", Effect.NONE)
+        """The route of a whole session: with splitting the primary."""
 
     @classmethod
     def for_pool(cls, pool: Pool) -> Router:
@@ -103,7 +110,8 @@ class Router:
         """The same request where more may follow that belongs to it, unseen: with splitting, to the primary."""
         if not self.splitting or route.role is Role.PRIMARY:
             return route
-        return Route(Role.PRIMARY, "more may follow in the same transaction", route.effects, False)
+        why = "more may follow in the same transaction"
+        return Route(Role.PRIMARY, why, route.effects, False, route.tally)
 
     def use(self, catalog: Catalog) -> bool:
         """Decide by this catalog from now on, and by the lists of the one before; False if it says nothing new."""
@@ -124,26 +132,42 @@ class Router:
         """The route of a text outside a transaction, given without its terminating NUL."""
         if not self.splitting:
             return self._route_unsplit(sql)
-        key = without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
+        key = self._key(sql)
         found = self.cache.get(key)
         if found is None:
             found = self._decide_once(sql)
             self.cache.put(key, found)
         return found
 
+    def _key(self, sql: bytes) -> bytes:
+        return without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
+
     def _decide_once(self, sql: bytes) -> Route:
         """The route of a text that the quick cache does not know."""
+        key = self._exact_key(sql)
+        found = self.decided.get(key) if key is not None else None
+        if found is None:
+            found = self._decide(sql)
+            found.tally.misses += 1
+            if key is not None:
+                self.decided.put(key, found)
+        return found
+
+    def _exact_key(self, sql: bytes) -> bytes | None:
+        """None for a text that nothing can stand for but itself."""
         if len(sql) > min(self.max_length or LONG_TEXT_BYTES, LONG_TEXT_BYTES):
-            return self._decide(sql)
+            return None
         found = fingerprint(sql)
-        if found.doubt is not None:
-            return self._decide(sql)
-        key = found.text.encode()
-        route = self.decided.get(key)
-        if route is None:
-            route = self._decide(sql)
-            self.decided.put(key, route)
-        return route
+        return found.text.encode() if found.doubt is None else None
+
+    def peek(self, sql: bytes) -> tuple[Route, bool]:
+        """As `route`, and whether it was remembered. By this nothing is remembered, and nothing counted."""
+        if not self.splitting and b"$" not in sql and not is_telling(sql):
+            return self._plain, True
+        found = self.cache.peek(self._key(sql) if self.splitting else sql)
+        if found is None and self.splitting and (key := self._exact_key(sql)) is not None:
+            found = self.decided.peek(key)
+        return (self._decide(sql), False) if found is None else (found, True)
 
     def _route_unsplit(self, sql: bytes) -> Route:
         # A text with parameters comes again; one with its values in it hardly does.
@@ -152,6 +176,7 @@ class Router:
         found = self.cache.get(sql)
         if found is None:
             found = self._decide(sql)
+            found.tally.misses += 1
             self.cache.put(sql, found)
         return found
 
@@ -167,6 +192,13 @@ class Router:
             first = _both(first, other)
         return first
 
+    def routes(self) -> Iterator[tuple[bytes | None, Route]]:
+        """What is remembered, each with a fingerprint or a text, and without one what is decided unread."""
+        yield from self.decided.items()
+        shown = {id(route) for _, route in self.decided.items()}
+        yield from ((text, route) for text, route in self.cache.items() if id(route) not in shown)
+        yield from ((None, route) for route in (self._plain, self.unknown, self.session))
+
     def _decide(self, sql: bytes) -> Route:
         if not self.splitting:
             return self._unsplit(effects_of(sql, search_path_reported=self.search_path_reported))
@@ -174,8 +206,11 @@ class Router:
             sql, max_length=self.max_length, search_path_reported=self.search_path_reported, catalog=self.catalog
         )
         if _standby_can_run(traits):
-            return Route(self._read_role, traits.why, traits.effects, True, traits)
-        return Route(Role.PRIMARY, traits.why, traits.effects, False, traits)
+            return Route(self._read_role, traits.why, traits.effects, True, traits=traits)
+        return Route(Role.PRIMARY, traits.why, traits.effects, False, traits=traits)
+
+    def _unread(self, why: str, effects: Effect) -> Route:
+        return Route(Role.PRIMARY, why, effects, False) if self.splitting else self._unsplit(effects)
 
     def _unsplit(self, effects: Effect) -> Route:
         return Route(self.default_role, "the pool's default role", effects, self.default_role is Role.ANY)

@@ -11,8 +11,8 @@ import attrs
 from .effects import PINNING, Effect
 from .functions import LOCKING_WORDS, WRITING_WORDS
 from .lexer import is_word
-from .names import calls, relations
-from .shard_keys import ShardKey, shard_keys
+from .names import calls
+from .trees import ShardKey, shard_keys, tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,8 +84,8 @@ class StatementTraits:
 
     @cached_property
     def tables(self) -> frozenset[str]:
-        """``name`` or ``schema.name`` of what stands where a relation could: too many rather than too few."""
-        return frozenset(name for statement in self.statements for name in relations(statement.tokens))
+        """``name`` or ``schema.name`` of the relations that the text names."""
+        return tables([statement.tokens for statement in self.statements])
 
     @cached_property
     def functions(self) -> frozenset[str]:
@@ -111,7 +111,7 @@ class StatementTraits:
 
     @cached_property
     def shard_keys(self) -> tuple[ShardKey, ...]:
-        """Which slots of the text are compared with, or go into, which columns; see `shard_keys.shard_keys`."""
+        """Which slots of the text are compared with, or go into, which columns; see `trees.shard_keys`."""
         return shard_keys([statement.tokens for statement in self.statements])
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pgcat_trio.routing.classify import classify
-from pgcat_trio.routing.shard_keys import ShardKey
+from pgcat_trio.routing.trees import ShardKey
 
 
 @pytest.mark.parametrize(

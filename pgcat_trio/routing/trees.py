@@ -1,8 +1,12 @@
-"""Which literals and parameters of a statement decide about one column: what a sharding key can be read from."""
+"""What a tree tells beside the proof: the tables of any statement, and what decides about one column.
+
+Nothing here proves anything: where sqlglot cannot parse a statement, its tables come from the tokens alone, and it has
+no keys. No function raises.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import sqlglot
@@ -10,11 +14,17 @@ from sqlglot import exp
 
 from .fingerprint import MORE, SLOT, shortened
 from .lexer import is_literal, is_word
+from .names import relations
+from .prove import MAX_TOKENS, QUERY_STARTS, normalized
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from .lexer import Tokens
+
+
+_PARSED: Final = QUERY_STARTS | {"INSERT", "UPDATE", "DELETE", "MERGE"}
+"""How statements begin that sqlglot has trees for; of others it complains in the log."""
 
 
 @attrs.frozen
@@ -30,13 +40,35 @@ class ShardKey:
     slot: int | None
     parameter: int | None
 
+    def __str__(self) -> str:
+        place = f"${self.parameter}" if self.slot is None else f"literal {self.slot + 1}"
+        return f"{self.table or '*'}.{self.column} = {place}"
+
+
+def tables(statements: Sequence[Tokens]) -> frozenset[str]:
+    """``name`` or ``schema.name`` of every relation that the statements of one text name."""
+    trees = _parse(statements)
+    if trees is None:
+        return frozenset(name for tokens in statements for name in relations(tokens))
+    found = {table for tree in trees for table in tree.find_all(exp.Table) if isinstance(table.this, exp.Identifier)}
+    own = {cte.alias for tree in trees for cte in tree.find_all(exp.CTE)}
+    names = {(table.db, table.name) for table in found if table.db or table.name not in own}
+    return frozenset(f"{schema}.{name}" if schema else name for schema, name in names)
+
 
 def shard_keys(statements: Sequence[Tokens]) -> tuple[ShardKey, ...]:
     """The keys in the statements of one text, in order.
 
     Looked at are the comparisons by ``=`` and ``IN`` that every row must meet (joined by AND, in WHERE and in the ON of
-    inner joins), and the rows that INSERT names columns for. None, if sqlglot cannot parse a statement. Never raises.
+    inner joins), and the rows that INSERT names columns for.
     """
+    return tuple(key for tree in _parse(statements) or () for key in _keys(tree))
+
+
+def _parse(statements: Sequence[Tokens]) -> list[exp.Expr] | None:
+    """The trees, with the number of its slot in place of each literal; None if the parser gives up."""
+    if sum(map(len, statements)) > MAX_TOKENS or not all(tokens[0] in _PARSED for tokens in statements):
+        return None
     shape = [SLOT if _is_constant(token) else token for tokens in statements for token in (*tokens, ";")]
     literals = [token for tokens in statements for token in tokens if _is_constant(token)]
     short, slots = shortened([token.lower() if is_word(token) else token for token in shape])
@@ -51,12 +83,12 @@ def shard_keys(statements: Sequence[Tokens]) -> tuple[ShardKey, ...]:
         elif token == MORE:
             text.pop()  # and the comma before it
         else:
-            text.append(token)
+            text += normalized(token)
     try:
         trees = sqlglot.parse(" ".join(text), dialect="postgres")
-    except Exception:
-        return ()
-    return tuple(key for tree in trees if tree is not None for key in _keys(tree))
+    except Exception:  # whatever a parser of this size may raise, RecursionError included
+        return None
+    return [tree for tree in trees if tree is not None]
 
 
 def _is_constant(token: str) -> bool:
