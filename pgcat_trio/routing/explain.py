@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pgcat_trio.config.model import Pool
-    from pgcat_trio.routing.classify import StatementTraits
     from pgcat_trio.routing.lexer import Tokens
     from pgcat_trio.routing.route import Route, Router
+    from pgcat_trio.routing.traits import StatementTraits
 
 Row = tuple[str, str]
 """A property and its value."""
@@ -38,8 +38,17 @@ _EXPLAIN_ROUTE: Final = re.compile(
     rb"%b*+explain%b++route\b" % (_BETWEEN_WORDS, _BETWEEN_WORDS), re.IGNORECASE | re.DOTALL
 )
 
-_PROPERTIES: Final = {"effects": "may leave behind", "reads": "proven to read"}
-"""What the traits are called, where not by the name that they have in the code."""
+_PROPERTIES: Final = {
+    "reads": "proven to read",
+    "transaction_control": "transaction control",
+    "effects": "may leave behind",
+    "locks": "locks",
+    "tables": "tables",
+    "functions": "functions",
+    "volatile": "not known to read",
+    "shard_keys": "shard keys",
+}
+"""Which traits are shown, and what they are called."""
 
 _PLACE: Final = re.compile(rb"\$?\0")
 """A literal's or a parameter's, in a key of the cache."""
@@ -96,7 +105,12 @@ def explain(router: Router, sql: bytes, *, pooled_by_session: bool = False) -> E
     ``pooled_by_session``: no text counts, as a client has one server for all that it says.
     """
     route, remembered = router.peek(sql)
-    traits = classify(sql, max_length=router.max_length, search_path_reported=router.search_path_reported)
+    traits = route.traits or classify(
+        sql,
+        max_length=router.max_length,
+        search_path_reported=router.search_path_reported,
+        catalog=router.catalog,
+    )
     if pooled_by_session:
         route = router.session
     return Explanation(route, traits, fingerprint(sql), remembered)
@@ -144,10 +158,10 @@ def _spaced(tokens: Tokens) -> str:
 
 def _traits(traits: StatementTraits) -> Iterator[Row]:
     """All that is known about a text beside the reason, as far as it is more than nothing."""
-    for field in attrs.fields(type(traits)):
-        value = _spelled(getattr(traits, field.name))
-        if value and field.name != "why":
-            yield _PROPERTIES.get(field.name) or _words(field.name), value
+    for name, label in _PROPERTIES.items():
+        value = _spelled(getattr(traits, name))
+        if value:
+            yield label, value
 
 
 def _spelled(value: Any) -> str:

@@ -32,6 +32,8 @@ candidate 2       127.0.0.1:5434 (replica)
 choice            load_balancing_mode = random
 without replicas  the primary takes it
 proven to read    yes
+tables            item
+shard keys        item.id = literal 1
 fingerprint       select name from item where id = ?
 """
 WRITE = """\
@@ -39,6 +41,7 @@ role         primary
 reason       UPDATE is not known to be a read
 shard        0
 candidate 1  127.0.0.1:5432 (primary)
+tables       item
 fingerprint  update item set name = ?
 """
 

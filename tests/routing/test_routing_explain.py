@@ -5,7 +5,8 @@ from routing_statements import PRIMARY, READS
 
 from pgcat_trio.config.model import Role
 from pgcat_trio.routing.explain import MAX_SHOWN, Candidate, explain, explained, fingerprint
-from pgcat_trio.routing.route import Router, without_literals
+from pgcat_trio.routing.fingerprint import without_literals
+from pgcat_trio.routing.route import Router
 
 FIRST = Candidate("10.0.0.2:5432", Role.REPLICA, "up")
 SECOND = Candidate("10.0.0.3:5432", Role.REPLICA, "banned", usable=False)
