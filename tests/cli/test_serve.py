@@ -65,7 +65,7 @@ def test_sigquit_waits_for_nobody(start: Callable[..., Program], config: Path, c
     program = start("-F", "structured")
     port = program.event("server.listening")["port"]
     where = {"host": "127.0.0.1", "port": port, "dbname": cluster.database}
-    with psycopg.connect(**where, user=APP_USER, password=APP_PASSWORD) as client:
+    with psycopg.connect(**where, user=APP_USER, password=APP_PASSWORD, autocommit=True) as client:
         client.execute("select 1")
         program.send(signal.SIGQUIT)
         assert program.event("server.cutting")["clients"] == 1
