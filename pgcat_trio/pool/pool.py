@@ -63,7 +63,8 @@ class Pool(Opening):
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
         self.errands: set[trio.Event] = set()
         """The cancel requests under way: each is set when it has arrived."""
-        self._reset = reset
+        self.reset = reset
+        """Backends are cleaned for the next client."""
 
     @property
     def _pool(self) -> Pool:
@@ -180,7 +181,7 @@ class Pool(Opening):
         cleaned = False
         try:
             with trio.move_on_after(CLEANING_TIMEOUT_S):
-                await clean(backend, self.options, reset=self._reset)
+                await clean(backend, self.options, reset=self.reset)
                 cleaned = True
         except ProxyError as problem:
             blemish = f"{blemish}; {problem.message}"
@@ -205,13 +206,17 @@ class Pool(Opening):
         self.owner.opened_or_failed(self, None)
 
     def retire(self) -> None:
-        """Close the idle backends now and the others when they come back."""
+        """The pool is not used any more: its backends go, and nobody is listened for."""
         self.retired = True
         self.switchboard.retire()
+        self.replace_backends("retired")
+
+    def replace_backends(self, reason: str) -> None:
+        """Close the idle backends now and the others when they come back."""
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:
-            self.close(idle, "retired")
+            self.close(idle, reason)
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 

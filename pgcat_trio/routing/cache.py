@@ -54,6 +54,11 @@ class TextCache(Generic[Value]):
         """As `get`, but it is no use of the text, and not counted."""
         return self._values.get(text)
 
+    def clear(self) -> None:
+        """Forget all texts; the statistics go on."""
+        self._values.clear()
+        self.total_bytes = 0
+
     def put(self, text: bytes, value: Value) -> None:
         """Keep ``value`` for ``text``, unless the text is too long to be kept at all."""
         if len(text) > self.max_text_bytes:
