@@ -41,16 +41,19 @@ class Greetings:
         """A new backend said these things about its server."""
         self._by_pool.pop(pool, None)
         self._by_pool[pool] = dict(parameters)  # the last one is the newest
-        self._choose()
+        self.choose()
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """A backend reported these changes; what holds for its server as a whole is noted."""
         news = {name: value for name, value in changes if name in _SERVER_WIDE}
         if news and pool in self._by_pool:
             self._by_pool[pool] |= news
-            self._choose()
+            self.choose()
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
+        """Decide again whose parameters clients are told: after any of them, or the role of a server, has changed."""
+        if not self._by_pool:
+            return
         home = self._home
         if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self._pools):
             home = Role.PRIMARY

@@ -80,6 +80,7 @@ class Switchboard:
         self._asked_leaving = self._leaving  # those who have left when the server answers
         self._changed = trio.Event()
         self._running = False
+        self._transport: Transport | None = None
 
     def subscribe(self, subscriber: Subscriber, channels: frozenset[bytes]) -> bool:
         """Listen to some more channels: True if that is so already, else `Subscriber.subscribed` will be called."""
@@ -116,6 +117,11 @@ class Switchboard:
         for subscriber in set(self._waiting).union(*self.channels.values()):
             subscriber.moved()
 
+    def sever(self) -> None:
+        """The server is down without a word: end the connection from here, and with it all that depends on it."""
+        if self._transport is not None:
+            self._transport.sever()
+
     def end(self, reason: ProxyError) -> None:
         """Tell everybody that it is over."""
         subscribers = set(self._waiting).union(*self.channels.values())
@@ -135,7 +141,7 @@ class Switchboard:
         error: ProxyError = ShuttingDown("the proxy is shutting down")
         try:
             while self.channels:
-                transport = await self._connect()
+                transport = self._transport = await self._connect()
                 await _Wire(self, transport).run()
                 transport.close()
                 self._heard.clear()
@@ -145,6 +151,7 @@ class Switchboard:
             log.warning("listener.lost", pool=self.name, reason=problem.message, clients=self._count())
         finally:
             self._running = False
+            self._transport = None
             self.pid = 0
             self._heard.clear()
             if transport is not None:

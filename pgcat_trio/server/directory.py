@@ -16,8 +16,8 @@ from ..config.model import AuthType, Role
 from ..net.tls import server_facing_context
 from ..pool.cluster import Cluster
 from ..pool.connect import Target
+from ..pool.fleet import Fleet
 from ..pool.pool import Pool
-from ..pool.server import Server
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
@@ -40,7 +40,8 @@ class Directory:
     def __init__(self, config: Config, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
-        self.servers: dict[str, Server] = {}
+        self.fleet = Fleet(nursery)
+        self.servers = self.fleet.servers
         self._nursery = nursery
         self._poller = poller
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
@@ -49,6 +50,7 @@ class Directory:
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
+        self.fleet.settle(self.clusters.values(), config.general)
 
     def apply(self, config: Config) -> None:
         """Put a new configuration in force. Raises `ConfigError`, and then nothing has changed."""
@@ -61,8 +63,6 @@ class Directory:
         self.config = config
         self._ssl_context = context
         self._verifiers.clear()
-        for server in self.servers.values():
-            server.ban_time_s = config.general.ban_time_s
         retired = {key: self.clusters.pop(key) for key in stale if key in self.clusters}
         for pool in self.pools():
             pool.options = config.general
@@ -75,6 +75,7 @@ class Directory:
         for (database, user_name), cluster in retired.items():
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
+        self.fleet.settle(self.clusters.values(), config.general)
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
@@ -130,13 +131,10 @@ class Directory:
         shard = self._shard(config)
         for server in shard.servers:
             target = self._target(shard, user, server.host, server.port)
-            known = self.servers.get(target.address)
-            if known is None:
-                known = self.servers[target.address] = Server(target.address, self.config.general.ban_time_s)
             cluster.add(
                 Pool(
                     cluster,
-                    known,
+                    self.fleet.server(target.address, self.config.general.ban_time_s),
                     Role(server.role),
                     target,
                     user,
@@ -145,6 +143,8 @@ class Directory:
                     self._poller,
                     reset=config.cleanup_server_connections,
                     tracking=cluster.tracking,
+                    weight=server.weight,
+                    zone=server.zone,
                 )
             )
         self.clusters[config.name, user.username] = cluster
