@@ -18,6 +18,7 @@ from ..config.model import LoadBalancing, PoolMode, Role
 from ..errors import PoolExhausted, ServerUnavailable
 from ..observe.repeats import Repeats
 from ..routing.route import Router
+from .catalog import CatalogKeeper
 from .greetings import Greetings
 from .settings import Tracking
 from .statements import Statements
@@ -54,6 +55,7 @@ class Cluster:
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
         self.greetings = Greetings(self.pools, self.router.session.role)
+        self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
         self._next = 0
         self._live: dict[Role, tuple[Pool, ...]] = dict.fromkeys(_ROLES, ())
 
@@ -232,6 +234,7 @@ class Cluster:
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """See `opening.Owner`."""
         self.greetings.greeted(pool, parameters)
+        self.catalog.greeted(pool)
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """See `opening.Owner`."""
@@ -255,6 +258,7 @@ class Cluster:
     def retire(self) -> None:
         """A reload replaced this cluster: nothing new is leased, what is leased ends with its transaction."""
         self.retired = True
+        self.catalog.retire()
         for pool in self.pools:
             pool.server.watchers.discard(self.refresh)
             pool.retire()
