@@ -63,6 +63,10 @@ class Statements:
             self._recent.put(tail, statement)
         return statement
 
+    def resize(self, size: int) -> None:
+        """So many from now on; a backend that has more closes some when it prepares the next."""
+        self.size = self._recent.max_entries = size
+
     def renew(self) -> None:
         """Whoever parses from now on gets new statements: the tables have changed.
 

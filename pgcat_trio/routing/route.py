@@ -87,6 +87,7 @@ class Router:
         """Another one whenever routes that were given may not hold any longer."""
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self.decided: TextCache[Route] = TextCache(cache_entries)
+        self._past: dict[bytes, Tally] = {}  # of what has been forgotten
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
         self._plain = self._unread("a statement prepared earlier", Effect.NONE)
         self.unknown = self._unread("a request that cannot be read as a whole", Effect.UNKNOWN)
@@ -127,8 +128,9 @@ class Router:
         return True
 
     def forget(self) -> None:
-        """Decide everything anew."""
+        """Decide everything anew; what was counted stays."""
         self.era = object()
+        self._past = {key: route.tally for key, route in self.decided.items()}
         self.cache.clear()
         self.decided.clear()
 
@@ -152,9 +154,11 @@ class Router:
         found = self.decided.get(key) if key is not None else None
         if found is None:
             found = self._decide(sql)
-            found.tally.misses += 1
             if key is not None:
+                if key in self._past:
+                    found = attrs.evolve(found, tally=self._past.pop(key))
                 self.decided.put(key, found)
+            found.tally.misses += 1
         return found
 
     def _exact_key(self, sql: bytes) -> bytes | None:
@@ -196,12 +200,12 @@ class Router:
             first = _both(first, other)
         return first
 
-    def routes(self) -> Iterator[tuple[bytes | None, Route]]:
-        """What is remembered, each with a fingerprint or a text, and without one what is decided unread."""
-        yield from self.decided.items()
+    def routes(self) -> Iterator[tuple[bytes | None, bool, Route]]:
+        """What is remembered: texts, or (True) fingerprints; and without a text what is decided unread."""
+        yield from ((key, True, route) for key, route in self.decided.items())
         shown = {id(route) for _, route in self.decided.items()}
-        yield from ((text, route) for text, route in self.cache.items() if id(route) not in shown)
-        yield from ((None, route) for route in (self._plain, self.unknown, self.session))
+        yield from ((text, False, route) for text, route in self.cache.items() if id(route) not in shown)
+        yield from ((None, False, route) for route in (self._plain, self.unknown, self.session))
 
     def _decide(self, sql: bytes) -> Route:
         if not self.splitting:

@@ -33,7 +33,7 @@ HELP: Final = (
     "RELOAD",
     "BAN <host> <seconds>",
     "UNBAN <host>",
-    "SHUTDOWN",
+    "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
 )
 
 
