@@ -19,6 +19,7 @@ from ..observe.repeats import Repeats
 from ..routing.route import Router
 from . import failover
 from .balancing import Balancer
+from .catalog import CatalogKeeper
 from .greetings import Greetings
 from .settings import Tracking
 from .statements import Statements
@@ -55,6 +56,7 @@ class Cluster:
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
+        self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
     def name(self) -> str:
@@ -249,6 +251,7 @@ class Cluster:
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """See `opening.Owner`."""
         self.greetings.greeted(pool, parameters)
+        self.catalog.greeted(pool)
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """See `opening.Owner`."""
@@ -272,6 +275,7 @@ class Cluster:
     def retire(self) -> None:
         """A reload replaced this cluster: nothing new is leased, what is leased ends with its transaction."""
         self.retired = True
+        self.catalog.retire()
         for pool in self.pools:
             pool.server.watchers.pop(self.refresh, None)
             pool.retire()

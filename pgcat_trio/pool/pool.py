@@ -22,6 +22,8 @@ from .opening import Opening
 from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..config.model import General, Role, User
     from ..net.poller import Poller
     from .backend import Backend
@@ -79,6 +81,10 @@ class Pool(Opening):
     def busy(self) -> int:
         """Backends that are not idle."""
         return len(self.backends) - len(self.idle)
+
+    def start_soon(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the pool's owner for as long as pools live, if it does not end before."""
+        self._nursery.start_soon(async_fn)
 
     # -- idle backends ---------------------------------------------------------------------------------------------
 
