@@ -68,6 +68,20 @@ class Cluster:
         pool.server.watchers = {self.refresh: None, **pool.server.watchers}
         self.refresh()
 
+    def remove(self, pool: Pool) -> None:
+        """A pool is no part of the cluster any more; the caller retires it."""
+        self.pools.remove(pool)
+        if all(other.server is not pool.server for other in self.pools):
+            pool.server.watchers.pop(self.refresh, None)
+        self.greetings.forget(pool)
+        self.refresh()
+
+    def reconsider(self) -> None:
+        """Those who wait may find something else to wait for: other servers, more places."""
+        for waiter in list(self.waiters):
+            if waiter in self.waiters:
+                self._find_work_for(waiter)
+
     def refresh(self) -> None:
         """Find out anew who can be chosen, after any change of a server; and what those wait for who wait."""
         self.balancer.refresh(self.config, trio.current_time())

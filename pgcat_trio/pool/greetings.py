@@ -31,6 +31,16 @@ class Greetings:
         self._home = home
         self._by_pool: dict[Pool, dict[str, str]] = {}
 
+    def go_home(self, home: Role) -> None:
+        """Sessions go to another role before all others from now on."""
+        self._home = home
+        self.choose()
+
+    def forget(self, pool: Pool) -> None:
+        """A pool has left. What it said holds until another one says something."""
+        if self._by_pool.pop(pool, None) is not None:
+            self.choose()
+
     def learn(self, name: str, value: str, spelling: str) -> None:
         """Remember how the servers spell a setting's value."""
         if len(self.canonical) >= _MAX_SPELLINGS:

@@ -65,7 +65,8 @@ class Pool(Opening):
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
-        self._reset = reset
+        self.reset = reset
+        """Backends are cleaned for the next client."""
         server.watchers[self.server_changed] = None
 
     @property
@@ -186,7 +187,7 @@ class Pool(Opening):
         cleaned = False
         try:
             with trio.move_on_after(CLEANING_TIMEOUT_S):
-                await clean(backend, self.options, reset=self._reset)
+                await clean(backend, self.options, reset=self.reset)
                 cleaned = True
         except ProxyError as problem:
             blemish = f"{blemish}; {problem.message}"
@@ -213,14 +214,18 @@ class Pool(Opening):
             self._forget_server()
 
     def retire(self) -> None:
-        """Close the idle backends now and the others when they come back."""
+        """The pool is not used any more: its backends go, and nobody is listened for."""
         self.retired = True
         self.switchboard.retire()
+        self.replace_backends("retired")
+        self._forget_server()
+
+    def replace_backends(self, reason: str) -> None:
+        """Close the idle backends now and the others when they come back."""
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:
-            self.close(idle, "retired")
-        self._forget_server()
+            self.close(idle, reason)
 
     def _forget_server(self) -> None:
         """Care no more for a server of which nothing is left to end."""

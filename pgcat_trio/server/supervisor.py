@@ -242,8 +242,8 @@ class Supervisor:
             log.warning("config.warning", problem=warning)
         plan = diff(self._config, config)
         if plan.boot_only:
-            log.warning("config.needs_restart", keys=", ".join(plan.boot_only))
-        self.directory.apply(config)
+            log.warning("config.needs_restart", keys=", ".join(changed.key for changed in plan.boot_only))
+        self.directory.apply(config, plan)
         # What needs a restart stays as it is until then, also for those who ask.
         self._config = attrs.evolve(config, general=keep_boot_only(self._config.general, config.general))
         self._client_tls = client_tls
