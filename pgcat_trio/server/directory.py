@@ -71,11 +71,11 @@ class Directory:
                 else:
                     self._add(pool, user)
                     log.info("pool.created", database=pool.name, user=user.username)
+        self.fleet.settle(self.clusters.values(), config.general)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
         for (database, user_name), cluster in retired.items():
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
-        self.fleet.settle(self.clusters.values(), config.general)
 
     @property
     def servers(self) -> dict[str, Server]:
