@@ -73,7 +73,8 @@ class Cluster:
     def remove(self, pool: Pool) -> None:
         """A pool is no part of the cluster any more; the caller retires it."""
         self.pools.remove(pool)
-        pool.server.watchers.pop(self.refresh, None)
+        if all(other.server is not pool.server for other in self.pools):
+            pool.server.watchers.pop(self.refresh, None)
         self.greetings.forget(pool)
         self.refresh()
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..config.model import Server as ServerConfig
     from ..config.plan import PoolChange, ReloadPlan
     from ..net.poller import Poller
+    from ..pool.server import Server
 
 log = structlog.get_logger("pgcat_trio.config")
 
@@ -44,7 +45,6 @@ class Directory:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
         self.fleet = Fleet(nursery)
-        self.servers = self.fleet.servers
         self._nursery = nursery
         self._poller = poller
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
@@ -71,11 +71,16 @@ class Directory:
                 else:
                     self._add(pool, user)
                     log.info("pool.created", database=pool.name, user=user.username)
+        self.fleet.settle(self.clusters.values(), config.general)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
         for (database, user_name), cluster in retired.items():
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
-        self.fleet.settle(self.clusters.values(), config.general)
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All servers by their addresses."""
+        return self.fleet.servers
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
@@ -141,14 +146,14 @@ class Directory:
         for pool in cluster.pools:
             adapt_pool(pool, self.config.general, self._target(shard, user, pool.target.host, pool.target.port))
         if change is None:
+            cluster.refresh()
             return
         wanted = {server_name(server): server for server in shard.servers}
         added = {name: self._pool(cluster, server) for name, server in wanted.items() if name not in known}
         removed = [pool for name, pool in known.items() if name not in wanted]
-        pools = {name: (known | added)[name] for name in wanted}
-        rearrange(cluster, list(added.values()), removed, list(pools.values()))
-        for name, pool in pools.items():
-            pool.weight, pool.zone = wanted[name].weight, wanted[name].zone
+        for name in wanted.keys() & known.keys():
+            known[name].weight, known[name].zone = wanted[name].weight, wanted[name].zone
+        rearrange(cluster, list(added.values()), removed, [(known | added)[name] for name in wanted])
         cluster.refresh()
         if change.reach is Reach.RECONNECT:
             for pool in cluster.pools:
