@@ -19,6 +19,7 @@ from ..errors import PoolExhausted, ServerUnavailable
 from ..observe.repeats import Repeats
 from ..routing.route import Router
 from .greetings import Greetings
+from .pausing import holds
 from .settings import Tracking
 from .statements import Statements
 from .waiting import ClusterRetired, TaskWaiter
@@ -50,6 +51,8 @@ class Cluster:
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
             self.statements = Statements(config.prepared_statements_cache_size)
         self.retired = False
+        self.disabled = False
+        """An administrator lets nobody new in."""
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
@@ -75,6 +78,13 @@ class Cluster:
         self.greetings.forget(pool)
         self.refresh()
 
+    def forgive(self, now: float) -> None:
+        """Those who had nothing to wait for begin to wait now."""
+        for waiter in self.waiters:
+            if not waiter.pools:
+                waiter.failed.clear()
+                self._postpone(waiter, now + self.user.connect_timeout_s)
+
     def reconsider(self) -> None:
         """Those who wait may find something else to wait for: other servers, more places."""
         for waiter in list(self.waiters):
@@ -86,6 +96,7 @@ class Cluster:
         for role in _ROLES:
             pools = [pool for pool in self.pools if role in (Role.ANY, pool.role)]
             usable = [pool for pool in pools if pool.role is Role.PRIMARY or not pool.server.banned]
+            usable = [pool for pool in usable if not pool.paused]
             self._live[role] = tuple(usable)
 
     # -- choosing --------------------------------------------------------------------------------------------------
@@ -129,8 +140,8 @@ class Cluster:
         choices: list[Sequence[Pool]] = [self._ordered(self._live[role])]
         if waiter.fallback_to_primary or (role is Role.REPLICA and self.config.replica_to_primary_failover_enabled):
             choices.append(self._live[Role.PRIMARY])
-        choices.append(configured)
-        if not any(choices):
+        choices.append([pool for pool in configured if not pool.paused])
+        if not any(choices) and not any(pool.paused for pool in self.pools):
             raise ServerUnavailable(
                 f"no {role.value} server is configured for {self.name}", hint="Add one to the pool's servers."
             )
@@ -180,6 +191,8 @@ class Cluster:
             waiter.refused(error)
             return
         if not waiter.pools:
+            if holds(self.pools, waiter):
+                return
             self.waiters.remove(waiter)
             waiter.refused(next(reversed(waiter.failed.values())))
             return
@@ -224,6 +237,8 @@ class Cluster:
         for waiter in list(self.waiters):
             if waiter.deadline > now or waiter not in self.waiters:
                 continue
+            if not (waiter.pools or self.user.query_wait_timeout_s):
+                continue  # what it waits for is paused
             dialing = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
             # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
             if not dialing or self.user.query_wait_timeout_s:

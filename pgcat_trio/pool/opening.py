@@ -80,6 +80,10 @@ class Opening(ABC):
         self.opening = 0
         """Dials under way."""
         self.retired = False
+        self.paused = False
+        """See `pausing`: no backend is opened."""
+        self.departures = trio.lowlevel.ParkingLot()
+        """Those who wait for backends to go."""
         self.fill_again_at = 0.0
         """When ``min_pool_size`` may be filled up again, by Trio's clock."""
         self._nursery = nursery
@@ -115,7 +119,7 @@ class Opening(ABC):
 
     def open_soon(self) -> bool:
         """Start to open one more backend, if there is a place for it; False if not."""
-        if self.full or self.retired or self.opening >= _MAX_DIALS:
+        if self.full or self.retired or self.paused or self.opening >= _MAX_DIALS:
             return False
         self.opening += 1
         self._nursery.start_soon(self._open)
@@ -129,10 +133,11 @@ class Opening(ABC):
             error = problem
         finally:
             self.opening -= 1
+            self.departures.unpark_all()
         if error is not None:
             self._open_failed(error)
-        elif self.retired:
-            self.close(backend, "retired")
+        elif self.retired or self.paused:
+            self.close(backend, "retired" if self.retired else "paused")
         else:
             self.release(backend)
         self.owner.opened_or_failed(self._pool, error)
