@@ -61,6 +61,8 @@ class Pool(Opening):
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
+        self.errands: set[trio.Event] = set()
+        """The cancel requests under way: each is set when it has arrived."""
         self.reset = reset
         """Backends are cleaned for the next client."""
 
@@ -226,6 +228,7 @@ class Pool(Opening):
         """
         backend.cancelling += 1
         arrived = trio.Event()
+        self.errands.add(arrived)
         self._nursery.start_soon(self._cancel, backend, arrived)
         return arrived
 
@@ -244,6 +247,7 @@ class Pool(Opening):
                 log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem)
             backend.cancelling -= 1
             arrived.set()
+            self.errands.discard(arrived)
             if backend.quarantined and not backend.cancelling:
                 backend.quarantined = False
                 self.release(backend)

@@ -10,6 +10,7 @@ import trio
 from ...config.model import Role
 from ...errors import ConfigError
 from ...wire import encode
+from ..ending import Manner
 from .answers import TEXT, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
@@ -68,12 +69,21 @@ def _is_dry(arguments: list[str]) -> bool:
             raise refusal("42601", "usage: RELOAD [DRY RUN]")
 
 
+MANNERS: Final = {
+    (): Manner.DRAIN,
+    ("WAIT_FOR_SERVERS",): Manner.WAIT_FOR_SERVERS,
+    ("WAIT_FOR_CLIENTS",): Manner.WAIT_FOR_CLIENTS,
+}
+"""What SHUTDOWN does, by its arguments."""
+
+
 def shut_down(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
-    """SHUTDOWN: begin to drain. Repeating it cuts nobody off: only a second signal does."""
-    _no_arguments("SHUTDOWN", arguments)
-    log.info("admin.shutdown", client=peer)
-    if not supervisor.draining:
-        supervisor.shut_down()
+    """SHUTDOWN: begin to end. Repeating it cuts nobody off: only a signal does."""
+    manner = MANNERS.get(tuple(each.upper() for each in arguments))
+    if manner is None:
+        raise refusal("42601", "usage: SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]")
+    log.info("admin.shutdown", client=peer, manner=manner.name)
+    supervisor.ending.begin(manner)
     return rowset(SHUTDOWN, [("t",)], "SHUTDOWN")
 
 
@@ -127,8 +137,3 @@ def _duration_s(text: str) -> int:
     if len(text) > len(str(_LONGEST_BAN_S)) or int(text) > _LONGEST_BAN_S:
         raise refusal("22023", f"duration_seconds must be <= {_LONGEST_BAN_S}")
     return int(text)
-
-
-def _no_arguments(command: str, arguments: list[str]) -> None:
-    if arguments:
-        raise refusal("42601", f"{command} takes no arguments")
