@@ -65,7 +65,7 @@ class Load:
 
     def __init__(self, proxy: Restartable) -> None:
         self._proxy = proxy
-        self._threads = [threading.Thread(target=work) for work in (self._stay, self._come_and_go) for _ in range(3)]
+        self._threads = [threading.Thread(target=work) for work in (self._stay, self._come_and_go) for _ in range(2)]
         self.stop_staying = threading.Event()
         self.stop = threading.Event()
         self.failures: list[Exception] = []
@@ -85,7 +85,7 @@ class Load:
 
     def go_on(self) -> None:
         """Until there has been some more of everything."""
-        transactions, connections = self.transactions + 50, self.connections + 20
+        transactions, connections = self.transactions + 30, self.connections + 10
         while (self.transactions < transactions or self.connections < connections) and not self.failures:
             time.sleep(0.01)
 
