@@ -59,8 +59,10 @@ class Routers:
         found = self._others.get((role, splitting, reads))
         if found is None:
             found = Router(role, splitting, splitting, reads, pool.query_parser_max_length)
-            found.search_path_reported = self.usual.search_path_reported
             self._others[role, splitting, reads] = found
+        if found.catalog is not self.usual.catalog:
+            found.catalog = self.usual.catalog
+            found.forget()
         return found
 
     def role(self, overrides: Overrides) -> str:

@@ -141,7 +141,10 @@ class Commands:
         if name and (name in self._statements or taken(name)):
             raise DuplicateStatement(f'prepared statement "{_shown(name)}" already exists')
         if len(self._statements) >= _MAX_STATEMENTS:
-            raise TooManyStatements(f"too many prepared commands for the proxy: a client may have {_MAX_STATEMENTS}")
+            raise TooManyStatements(
+                f"too many prepared commands for the proxy: a client may have {_MAX_STATEMENTS}",
+                hint="Close those that are not needed any more.",
+            )
         self._statements.pop(name, None)
         self._statements[name] = self._read(text)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..pool.cluster import Cluster
     from ..pool.settings import Settings
     from ..routing.overrides import Overrides
+    from ..routing.route import Router
     from .gateway import Gateway
 
 _BARRIER: Final = close(STAND_IN) + encode.FLUSH
@@ -48,22 +49,22 @@ def no_such_shard(number: int, count: int, consequence: str) -> InvalidCommand:
 class Steerer(Teller):
     """A session whose client may say where its requests go."""
 
-    __slots__ = ("_barrier", "_commands", "overrides", "router")
+    __slots__ = ("_barrier", "_commands", "overrides")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
         super().__init__(client, gateway, cluster, user, database, settings)
         self.overrides: Overrides = NO_OVERRIDES
-        self.router = cluster.routers.usual
-        """What decides where this client's requests go."""
         self._commands = Commands(self._obey)
         self.downstream.claims = self._commands.claims
         self._barrier: Note | None = None  # sent behind what has to be answered before a command
 
-    def rebind(self) -> None:
-        super().rebind()
-        self.router = self.cluster.routers.find(self.overrides)
+    @property
+    def router(self) -> Router:
+        """What decides where this client's requests go."""
+        cluster = self.cluster
+        return cluster.router if self.overrides is NO_OVERRIDES else cluster.routers.find(self.overrides)
 
     # -- answering in the right place ------------------------------------------------------------------------------
 
@@ -166,8 +167,7 @@ class Steerer(Teller):
             overrides = overrides.with_primary_reads(command)
         else:
             overrides = self._with_shard(command)
-        self.overrides = overrides
-        self.router = self.cluster.routers.find(overrides)
+        self.overrides = overrides if overrides != NO_OVERRIDES else NO_OVERRIDES
         return None
 
     def _shown(self, subject: Subject) -> str:
