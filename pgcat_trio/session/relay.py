@@ -30,7 +30,8 @@ from ..wire import encode
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
-from .telling import CLIENT_LEFT, Teller
+from .steering import Steerer
+from .telling import CLIENT_LEFT
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -45,7 +46,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Teller):
+class Relay(Steerer):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -115,7 +116,9 @@ class Relay(Teller):
 
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
-        if backend is None:
+        if self.downstream.own:
+            self.steer(batch)
+        elif backend is None:
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
@@ -185,7 +188,7 @@ class Relay(Teller):
 
     def _route(self, batch: bytes) -> Route:
         downstream = self.downstream
-        router = self.cluster.router
+        router = self.router
         if self.mode is PoolMode.SESSION:
             return router.session
         if downstream.doubtful:
@@ -205,7 +208,7 @@ class Relay(Teller):
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         route.tally.calls += 1
-        self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
+        self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
