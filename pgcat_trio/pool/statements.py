@@ -24,12 +24,13 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_route", "_router", "name", "tail")
+    __slots__ = ("__weakref__", "_generation", "_route", "_router", "name", "tail")
 
     def __init__(self, tail: bytes) -> None:
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
         self._router: Router | None = None
+        self._generation = 0  # of the router, when it was asked
         self._route: Route | None = None
 
     @property
@@ -39,8 +40,9 @@ class Statement:
 
     def route(self, router: Router) -> Route:
         """Where this router sends the text; remembered."""
-        if self._route is None or self._router is not router:
+        if self._route is None or self._router is not router or self._generation != router.generation:
             self._router = router
+            self._generation = router.generation
             self._route = router.route(self.text)
         return self._route
 

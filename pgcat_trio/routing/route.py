@@ -77,6 +77,10 @@ class Router:
         self.max_length = max_length
         self.search_path_reported = search_path_reported
         self.cache: TextCache[Route] = TextCache(cache_entries)
+        self.healed = 0
+        """Requests that a replica could not run, and another server has (`session.healing`)."""
+        self.generation = 0
+        """Changes whenever a text that has been routed may be routed otherwise from now on."""
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
         # Where requests go that there is nothing to say about.
         self._plain = self._unsplit(Effect.NONE)
@@ -115,6 +119,13 @@ class Router:
             found = self._decide(sql)
             self.cache.put(key, found)
         return found
+
+    def learn_write(self, sql: bytes, why: str) -> None:
+        """From now on, as long as it is remembered at all, whatever has the fingerprint of this text is no read."""
+        before = self.route(sql)
+        key = without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
+        self.cache.put(key, Route(Role.PRIMARY, why, before.effects, False))
+        self.generation += 1
 
     def _route_unsplit(self, sql: bytes) -> Route:
         # A text with parameters comes again; one with its values in it hardly does.
