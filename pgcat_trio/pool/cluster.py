@@ -70,6 +70,19 @@ class Cluster:
         pool.server.watchers.add(self.refresh)
         self.refresh()
 
+    def remove(self, pool: Pool) -> None:
+        """A pool is no part of the cluster any more; the caller retires it."""
+        self.pools.remove(pool)
+        pool.server.watchers.discard(self.refresh)
+        self.greetings.forget(pool)
+        self.refresh()
+
+    def reconsider(self) -> None:
+        """Those who wait may find something else to wait for: other servers, more places."""
+        for waiter in list(self.waiters):
+            if waiter in self.waiters:
+                self._find_work_for(waiter)
+
     def refresh(self) -> None:
         """Recompute who can be chosen, after a ban or its end."""
         for role in _ROLES:

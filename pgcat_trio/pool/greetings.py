@@ -31,6 +31,16 @@ class Greetings:
         self._home = home
         self._by_pool: dict[Pool, dict[str, str]] = {}
 
+    def go_home(self, home: Role) -> None:
+        """Sessions go to another role before all others from now on."""
+        self._home = home
+        self._choose()
+
+    def forget(self, pool: Pool) -> None:
+        """A pool has left. What it said holds until another one says something."""
+        if self._by_pool.pop(pool, None) is not None:
+            self._choose()
+
     def learn(self, name: str, value: str, spelling: str) -> None:
         """Remember how the servers spell a setting's value."""
         if len(self.canonical) >= _MAX_SPELLINGS:
@@ -55,6 +65,8 @@ class Greetings:
         if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self._pools):
             home = Role.PRIMARY
         newest_first = list(reversed(self._by_pool))
+        if not newest_first:
+            return
         pool = next((pool for pool in newest_first if home in (Role.ANY, pool.role)), newest_first[0])
         self.parameters = self._by_pool[pool]
         if home not in (Role.ANY, pool.role) and _STANDBY in self.parameters:

@@ -61,7 +61,10 @@ class Pool(Opening):
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
-        self._reset = reset
+        self.errands: set[trio.Event] = set()
+        """The cancel requests under way: each is set when it has arrived."""
+        self.reset = reset
+        """Backends are cleaned for the next client."""
 
     @property
     def _pool(self) -> Pool:
@@ -178,7 +181,7 @@ class Pool(Opening):
         cleaned = False
         try:
             with trio.move_on_after(CLEANING_TIMEOUT_S):
-                await clean(backend, self.options, reset=self._reset)
+                await clean(backend, self.options, reset=self.reset)
                 cleaned = True
         except ProxyError as problem:
             blemish = f"{blemish}; {problem.message}"
@@ -203,13 +206,17 @@ class Pool(Opening):
         self.owner.opened_or_failed(self, None)
 
     def retire(self) -> None:
-        """Close the idle backends now and the others when they come back."""
+        """The pool is not used any more: its backends go, and nobody is listened for."""
         self.retired = True
         self.switchboard.retire()
+        self.replace_backends("retired")
+
+    def replace_backends(self, reason: str) -> None:
+        """Close the idle backends now and the others when they come back."""
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:
-            self.close(idle, "retired")
+            self.close(idle, reason)
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
@@ -220,6 +227,7 @@ class Pool(Opening):
         """
         backend.cancelling += 1
         arrived = trio.Event()
+        self.errands.add(arrived)
         self._nursery.start_soon(self._cancel, backend, arrived)
         return arrived
 
@@ -238,6 +246,7 @@ class Pool(Opening):
                 log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem)
             backend.cancelling -= 1
             arrived.set()
+            self.errands.discard(arrived)
             if backend.quarantined and not backend.cancelling:
                 backend.quarantined = False
                 self.release(backend)

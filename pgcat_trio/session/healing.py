@@ -15,7 +15,8 @@ import trio
 
 from ..config.model import Role
 from ..pool.backend import NO_EFFECT
-from ..routing.route import Route, without_literals
+from ..routing.fingerprint import fingerprint
+from ..routing.route import Route
 from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
@@ -192,7 +193,10 @@ class Healer(Teller):
         self._run_again(backend, _TO_PRIMARY, {})
 
     def _log_healing(self, backend: Backend, reason: str, sqlstate: str, texts: set[bytes]) -> None:
-        self.cluster.router.healed += 1
+        router = self.cluster.router
+        router.healed += 1
+        for text in texts:
+            router.route(text).tally.healed += 1
         repeats = self.cluster.healings
         if repeats.pass_over(f"{sqlstate} {sorted(texts)}", trio.current_time()):
             return
@@ -278,4 +282,5 @@ def _describes(batch: bytes) -> bool:
 
 def _without_values(text: bytes) -> str:
     """For the log, which is not to hold a client's data."""
-    return without_literals(text).replace(b"\0", b"?").decode(errors="replace")
+    found = fingerprint(text)
+    return found.text if found.doubt is None else f"a text of {len(text)} bytes"

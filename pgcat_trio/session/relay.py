@@ -147,6 +147,7 @@ class Relay(Healer):
                     self._deny(denial, backend, batch)
                     return
                 self.note(backend, batch, route.effects)
+            route.tally.calls += 1
             first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
             if self._reroutes:
@@ -210,6 +211,7 @@ class Relay(Healer):
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
+        route.tally.calls += 1
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -43,10 +42,6 @@ class Teller(Listener):
         self.outbox = Outbox(client)
         self.egress_parking = Parking()
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
-
-    @abstractmethod
-    def settle(self) -> None:
-        """Do what was put off until the backend owes nothing, if that is now."""
 
     def turn_failed(self, problem: Exception) -> None:
         """The boundary of errors: what a turn raises ends this session, and only this one."""

@@ -214,7 +214,7 @@ async def test_one_event_a_second_tells_of_it_without_values(autojump_clock: Moc
             await client.query("SELECT 'secret'")
     healed = [event for event in events if event["event"] == "route.healed"]
     assert [event.get("repeated") for event in healed] == [None, 2]
-    assert healed[0]["statement"] == "SELECT ?"
+    assert healed[0]["statement"] == "select ?"
     assert healed[0]["sqlstate"] == "40001"
 
 
