@@ -13,7 +13,7 @@ import attrs
 
 from ..config.keys import key_of
 from ..config.model import Pool as PoolConfig
-from ..routing.route import Router
+from ..routing.overrides import Routers
 from .settings import Tracking
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ _NO_ROUTING: Final = frozenset(
 def adapt(cluster: Cluster, config: PoolConfig, user: User) -> None:
     """Put the limits, timeouts and routing of ``config`` and ``user`` in force; the servers are not looked at."""
     if _routing(config) != _routing(cluster.config):
-        cluster.router = Router.for_pool(config)
+        cluster.routers = Routers(config)
+        cluster.router = cluster.routers.usual
         cluster.greetings.go_home(cluster.router.session.role)
     if cluster.statements is not None:
         cluster.statements.resize(config.prepared_statements_cache_size)

@@ -17,7 +17,7 @@ import trio
 from ..config.model import LoadBalancing, PoolMode, Role
 from ..errors import PoolExhausted, ServerUnavailable
 from ..observe.repeats import Repeats
-from ..routing.route import Router
+from ..routing.overrides import Routers
 from .greetings import Greetings
 from .settings import Tracking
 from .statements import Statements
@@ -37,13 +37,17 @@ _ROLES: Final = (Role.ANY, Role.PRIMARY, Role.REPLICA)
 
 
 class Cluster:
-    """One database and user over its servers. Fill with `add` once, then use."""
+    """One database and user over the servers of one shard. Fill with `add` once, then use."""
 
-    def __init__(self, config: PoolConfig, user: User) -> None:
+    def __init__(self, config: PoolConfig, user: User, shard: int = 0) -> None:
         self.config = config
         self.user = user
         self.pools: list[Pool] = []
-        self.router = Router.for_pool(config)
+        self.shard = shard
+        self.shards: tuple[Cluster, ...] = (self,)
+        """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.routers = Routers(config)
+        self.router = self.routers.usual
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""

@@ -27,7 +27,7 @@ from . import answers
 from .lease import Place
 from .names import FOREIGN
 from .prepared import translate
-from .telling import Teller
+from .steering import Steerer
 
 if TYPE_CHECKING:
     from ..errors import ProxyError
@@ -77,7 +77,7 @@ class Repeat(Place):
         self.lease.refuse_reads(error, self.markers)
 
 
-class Healer(Teller):
+class Healer(Steerer):
     """A session that keeps what replicas are reading for it."""
 
     __slots__ = ("_complaint", "_described", "_describing", "_markers", "_prelude", "_reads", "_repeated")
@@ -188,15 +188,14 @@ class Healer(Teller):
         sqlstate = error.get("C", "")
         texts = self._texts_of(self._reads)
         if _STANDBY_ERRORS.get(sqlstate) and len(texts) == 1:
-            self.cluster.router.learn_write(min(texts), f"a replica refused it with {sqlstate}")
+            self.router.learn_write(min(texts), f"a replica refused it with {sqlstate}")
         self._log_healing(backend, error.get("M", ""), sqlstate, texts)
         self._run_again(backend, _TO_PRIMARY, {})
 
     def _log_healing(self, backend: Backend, reason: str, sqlstate: str, texts: set[bytes]) -> None:
-        router = self.cluster.router
-        router.healed += 1
+        self.router.healed += 1
         for text in texts:
-            router.route(text).tally.healed += 1
+            self.router.route(text).tally.healed += 1
         repeats = self.cluster.healings
         if repeats.pass_over(f"{sqlstate} {sorted(texts)}", trio.current_time()):
             return

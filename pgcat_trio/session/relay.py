@@ -116,7 +116,9 @@ class Relay(Healer):
 
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
-        if backend is None:
+        if self.downstream.own:
+            self.steer(batch)
+        elif backend is None:
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
@@ -192,7 +194,7 @@ class Relay(Healer):
 
     def _route(self, batch: bytes) -> Route:
         downstream = self.downstream
-        router = self.cluster.router
+        router = self.router
         if self.mode is PoolMode.SESSION:
             return router.session
         if downstream.doubtful:
@@ -212,7 +214,7 @@ class Relay(Healer):
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         route.tally.calls += 1
-        self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
+        self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
