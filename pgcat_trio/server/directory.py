@@ -17,8 +17,8 @@ from ..net.tls import server_facing_context
 from ..pool.adapting import adapt, adapt_pool, rearrange
 from ..pool.cluster import Cluster
 from ..pool.connect import Target
+from ..pool.fleet import Fleet
 from ..pool.pool import Pool
-from ..pool.server import Server
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ..config.model import Server as ServerConfig
     from ..config.plan import PoolChange, ReloadPlan
     from ..net.poller import Poller
+    from ..pool.server import Server
 
 log = structlog.get_logger("pgcat_trio.config")
 
@@ -43,7 +44,7 @@ class Directory:
     def __init__(self, config: Config, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
-        self.servers: dict[str, Server] = {}
+        self.fleet = Fleet(nursery)
         self._nursery = nursery
         self._poller = poller
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
@@ -52,14 +53,13 @@ class Directory:
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
+        self.fleet.settle(self.clusters.values(), config.general)
 
     def apply(self, config: Config, plan: ReloadPlan) -> None:
         """Put a new configuration in force as ``plan`` says. Raises `ConfigError`, and then nothing has changed."""
         self._ssl_context = self._server_facing_context(config)
         self.config = config
         self._verifiers.clear()
-        for server in self.servers.values():
-            server.ban_time_s = config.general.ban_time_s
         replaced = [change.pool for change in plan.changed if change.reach is Reach.REPLACE]
         retired = {key: self.clusters.pop(key) for key in (*replaced, *plan.removed)}
         changes = {change.pool: change for change in plan.changed}
@@ -75,8 +75,12 @@ class Directory:
         for (database, user_name), cluster in retired.items():
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
-        in_use = {pool.server for pool in self.pools()}
-        self.servers = {address: server for address, server in self.servers.items() if server in in_use}
+        self.fleet.settle(self.clusters.values(), config.general)
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All servers by their addresses."""
+        return self.fleet.servers
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
@@ -142,11 +146,15 @@ class Directory:
         for pool in cluster.pools:
             adapt_pool(pool, self.config.general, self._target(shard, user, pool.target.host, pool.target.port))
         if change is None:
+            cluster.refresh()
             return
         wanted = {server_name(server): server for server in shard.servers}
         added = {name: self._pool(cluster, server) for name, server in wanted.items() if name not in known}
         removed = [pool for name, pool in known.items() if name not in wanted]
+        for name in wanted.keys() & known.keys():
+            known[name].weight, known[name].zone = wanted[name].weight, wanted[name].zone
         rearrange(cluster, list(added.values()), removed, [(known | added)[name] for name in wanted])
+        cluster.refresh()
         if change.reach is Reach.RECONNECT:
             for pool in cluster.pools:
                 pool.replace_backends("the configuration has changed")
@@ -155,12 +163,9 @@ class Directory:
 
     def _pool(self, cluster: Cluster, server: ServerConfig) -> Pool:
         target = self._target(served_shard(cluster.config), cluster.user, server.host, server.port)
-        known = self.servers.get(target.address)
-        if known is None:
-            known = self.servers[target.address] = Server(target.address, self.config.general.ban_time_s)
         return Pool(
             cluster,
-            known,
+            self.fleet.server(target.address, self.config.general.ban_time_s),
             Role(server.role),
             target,
             cluster.user,
@@ -169,6 +174,8 @@ class Directory:
             self._poller,
             reset=cluster.config.cleanup_server_connections,
             tracking=cluster.tracking,
+            weight=server.weight,
+            zone=server.zone,
         )
 
     def _target(self, shard: Shard, user: User, host: str, port: int) -> Target:
