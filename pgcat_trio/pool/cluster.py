@@ -60,6 +60,8 @@ class Cluster:
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
+        self.healings = Repeats()
+        """Which of the reads that replicas could not run are worth a line."""
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
