@@ -28,9 +28,9 @@ NAMED_PARSE_BYTES: Final = 4 << 20
 
 _UNSYNCED: Final = frozenset(b"PBDEC")
 """Messages of the extended protocol: the server answers for good only at the next Sync."""
-_MARKERS: Final = frozenset(b"QSFcf")
+MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
-_MESSAGES: Final = _UNSYNCED | _MARKERS | _BOUNDARIES | frozenset(b"dX")
+_MESSAGES: Final = _UNSYNCED | MARKERS | _BOUNDARIES | frozenset(b"dX")
 
 
 def may_deallocate(text: bytes) -> bool:
@@ -264,7 +264,7 @@ class Downstream:
                 elif watching:
                     self._note_mention(data, position, stop)
                 unsynced = True
-            elif kind in _MARKERS:
+            elif kind in MARKERS:
                 mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
                 self.markers += bytes((MIXED if mixed else kind,))
                 if kind in _BOUNDARIES:
