@@ -325,7 +325,10 @@ class Relay(Healer):
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
         expected = backend.upstream.expected if backend is not None else None
-        if self._held:
+        if self._rest is not None:
+            if backend is not None and self._send_rest_of_batch(backend):
+                self.go_on()
+        elif self._held:
             stays = self.mode is PoolMode.SESSION or self.pinned
             if backend is None or backend.upstream.in_transaction or (stays and backend.upstream.quiet):
                 batch, self._held = self._held, b""

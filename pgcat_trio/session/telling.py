@@ -99,6 +99,7 @@ class Teller(Listener):
             self._say(aside)
         if self.leftovers is not None and self.leftovers.withheld:
             self._say(self.leftovers.withheld)
+        self._lose_rest(backend)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
