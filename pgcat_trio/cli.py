@@ -2,10 +2,12 @@
 
     pgcat-trio [CONFIG]      serve until SIGINT or SIGTERM
     pgcat-trio check FILE    say everything that is wrong with a configuration
+    pgcat-trio explain FILE SQL
+                             say where statements would go, and why
     pgcat-trio demo          a cluster, the proxy and a workload to look at
 
 Exit codes: 0 after a clean shutdown, 78 (EX_CONFIG of sysexits.h, as PgCat's) for a configuration that cannot be used
-or a port that cannot be bound, 2 for a wrong command line.
+or a port that cannot be bound, 2 for a wrong command line or input.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from .config import load_config
 from .errors import BindError, ConfigError
 from .net.tls import client_facing_context, server_facing_context
 from .observe import log as observe_log
-from .server import signals
+from .server import explaining, signals
 from .server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -87,7 +89,8 @@ def _serve_parser() -> argparse.ArgumentParser:
         prog="pgcat-trio",
         description="A PostgreSQL proxy: pools connections, sends reads to replicas and writes to the primary.",
         epilog="Commands: `pgcat-trio check FILE` says everything that is wrong with a configuration; "
-        "`pgcat-trio demo` shows the proxy at work. Files of these names are ./check and ./demo.",
+        "`pgcat-trio explain FILE SQL` says where a statement would go; `pgcat-trio demo` shows the proxy at work. "
+        "Files of these names are ./check and so on.",
     )
     parser.add_argument(
         "config",
@@ -176,6 +179,66 @@ def _check_tls(config: Config) -> None:
     server_facing_context(general.server_tls, *(None if file is None else str(file) for file in files))
 
 
+# -- pgcat-trio explain FILE SQL -----------------------------------------------------------------------------------
+
+
+def _explain(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pgcat-trio explain",
+        description="Say where statements would go and why, by the configuration alone: no server is asked.",
+    )
+    parser.add_argument("config", metavar="FILE", help="the configuration")
+    parser.add_argument("sql", nargs="+", metavar="SQL", help="what a client sends at once; - for standard input")
+    parser.add_argument("-d", "--database", metavar="POOL", help="the pool (default: the only one)")
+    parser.add_argument("-u", "--user", metavar="USER", help="one of its users (default: the first one)")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        _complain(_problems(error, options.config))
+        return EX_CONFIG
+    texts = [text for each in options.sql for text in _texts(each)]
+    try:
+        pool, user = explaining.find_pool(config, options.database, options.user)
+        tables = [explaining.explain_statement(pool, user, text) for text in texts]
+    except ConfigError as error:
+        parser.error(error.message)
+    if not texts:
+        parser.error("there is no statement")
+    for number, rows in enumerate(tables):
+        if number:
+            _say("")
+        _tabulate(rows)
+    return 0
+
+
+def _texts(argument: str) -> list[bytes]:
+    if argument == "-":
+        return explaining.statements_of(sys.stdin.buffer.read())
+    return [os.fsencode(argument)]
+
+
+def _tabulate(rows: Sequence[tuple[str, str]]) -> None:
+    """Two columns; the first one stands out on a terminal, if there is the library that does it."""
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console
+            from rich.table import Table
+            from rich.text import Text
+        except ImportError:
+            pass
+        else:
+            table = Table.grid(padding=(0, 2))
+            table.add_column(style="bold cyan", no_wrap=True)
+            for name, value in rows:
+                table.add_row(name, Text(value))
+            Console().print(table)
+            return
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        _say(f"{name:{width}}  {value}")
+
+
 # -- pgcat-trio demo -----------------------------------------------------------------------------------------------
 
 
@@ -190,7 +253,7 @@ def _demo(arguments: Sequence[str]) -> int:
 
 # -- words ---------------------------------------------------------------------------------------------------------
 
-COMMANDS: Final = {"check": _check, "demo": _demo}
+COMMANDS: Final = {"check": _check, "demo": _demo, "explain": _explain}
 
 
 def _problems(error: BaseException, path: str) -> list[str]:

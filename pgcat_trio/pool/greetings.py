@@ -46,6 +46,16 @@ class Greetings:
         self._home = home
         self._by_pool: dict[Pool, dict[str, str]] = {}
 
+    def go_home(self, home: Role) -> None:
+        """Sessions go to another role before all others from now on."""
+        self._home = home
+        self.choose()
+
+    def forget(self, pool: Pool) -> None:
+        """A pool has left. What it said holds until another one says something."""
+        if self._by_pool.pop(pool, None) is not None:
+            self.choose()
+
     def learn(self, name: str, value: str, spelling: str) -> None:
         """Remember how the servers spell a setting's value."""
         if len(self.canonical) >= _MAX_SPELLINGS:
@@ -62,16 +72,19 @@ class Greetings:
         """A new backend said these things about its server."""
         self._by_pool.pop(pool, None)
         self._by_pool[pool] = dict(parameters)  # the last one is the newest
-        self._choose()
+        self.choose()
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """A backend reported these changes; what holds for its server as a whole is noted."""
         news = {name: value for name, value in changes if name in _SERVER_WIDE}
         if news and pool in self._by_pool:
             self._by_pool[pool] |= news
-            self._choose()
+            self.choose()
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
+        """Decide again whose parameters clients are told: after any of them, or the role of a server, has changed."""
+        if not self._by_pool:
+            return
         home = self._home
         if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self._pools):
             home = Role.PRIMARY

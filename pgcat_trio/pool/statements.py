@@ -24,12 +24,12 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_route", "_router", "name", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "name", "tail")
 
     def __init__(self, tail: bytes) -> None:
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
-        self._router: Router | None = None
+        self._era: object = None
         self._route: Route | None = None
 
     @property
@@ -38,9 +38,9 @@ class Statement:
         return self.tail.partition(b"\0")[0]
 
     def route(self, router: Router) -> Route:
-        """Where this router sends the text; remembered."""
-        if self._route is None or self._router is not router:
-            self._router = router
+        """Where this router sends the text; remembered for as long as the router decides alike."""
+        if self._route is None or self._era is not router.era:
+            self._era = router.era
             self._route = router.route(self.text)
         return self._route
 
@@ -62,6 +62,10 @@ class Statements:
         if self._recent.get(tail) is not statement:
             self._recent.put(tail, statement)
         return statement
+
+    def resize(self, size: int) -> None:
+        """So many from now on; a backend that has more closes some when it prepares the next."""
+        self.size = self._recent.max_entries = size
 
     def renew(self) -> None:
         """Whoever parses from now on gets new statements: the tables have changed.

@@ -1,6 +1,7 @@
 """What reaches the server from outside without a connection: signals, and changes of its file.
 
 SIGHUP reloads the configuration. SIGINT and SIGTERM shut down, letting transactions end; a second one cuts them off.
+SIGQUIT does so at once.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import structlog
 import trio
 
 from ..errors import ConfigError
+from .ending import Manner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio")
 
-HANDLED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+HANDLED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT)
 """What `obey` has to be given, by ``trio.open_signal_receiver(*HANDLED)``."""
 
 _AUTORELOAD_OFF_S: Final = 1.0
@@ -31,8 +33,10 @@ async def obey(signals: AsyncIterator[int], supervisor: Supervisor, serving: tri
     """Do what signals say, for ever. Before ``serving`` there is nothing in force yet that could be reloaded."""
     async for number in signals:
         log.info("signal.received", signal=signal.Signals(number).name)
-        if number != signal.SIGHUP:
-            supervisor.shut_down()
+        if number == signal.SIGQUIT:
+            supervisor.ending.begin(Manner.CUT)
+        elif number != signal.SIGHUP:
+            supervisor.ending.hasten()
         elif serving.is_set():
             reload(supervisor)
         else:

@@ -41,7 +41,8 @@ class Place(Waiter):
     __slots__ = ("batch", "lease", "route", "since")
 
     def __init__(self, lease: Lease, batch: bytes, route: Route) -> None:
-        super().__init__(route.role, route.fallback_to_primary)
+        config = lease.cluster.config
+        super().__init__(route.role, route.fallback_to_primary or config.replica_to_primary_failover_enabled)
         self.lease = lease
         self.batch = batch
         self.route = route

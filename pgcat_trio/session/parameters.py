@@ -101,7 +101,7 @@ async def _some_backend(cluster: Cluster) -> Backend:
     """One of the role where sessions are at home: another may refuse what that one takes. While it is down, any."""
     home = cluster.router.session
     try:
-        return await cluster.acquire(home.role, home.fallback_to_primary)
+        return await cluster.acquire(home.role, home.fallback_to_primary, patient=False)
     except ServerUnavailable:
         return await cluster.acquire(Role.ANY, fallback_to_primary=True)
 

@@ -143,6 +143,7 @@ class Relay(Teller):
                     self._deny(denial, backend, batch)
                     return
                 self.note(backend, batch, route.effects)
+            route.tally.calls += 1
             self._send_request(backend, batch, route.effects)
 
     def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
@@ -203,6 +204,7 @@ class Relay(Teller):
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
+        route.tally.calls += 1
         self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)

@@ -167,7 +167,7 @@ def test_bans_outlive_a_reload(config_file: Path, console: psycopg.Connection[An
         ("UNBAN a b", "42601", "usage: UNBAN hostname"),
         ("UNBAN nowhere", "42704", 'no server on host "nowhere"'),
         ("RELOAD now", "42601", "RELOAD takes no arguments"),
-        ("SHUTDOWN IMMEDIATE", "42601", "SHUTDOWN takes no arguments"),
+        ("SHUTDOWN IMMEDIATE", "42601", "usage: SHUTDOWN .WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS"),
         ("PAUSE", "0A000", "PAUSE is not built yet"),
         ("RESUME app, alice", "0A000", "RESUME is not built yet"),
         ("KILL app", "0A000", "KILL is not built yet"),

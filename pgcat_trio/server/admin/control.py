@@ -10,6 +10,7 @@ import trio
 from ...config.model import Role
 from ...errors import ConfigError
 from ...wire import encode
+from ..ending import Manner
 from .answers import TEXT, columns, refusal, rowset
 
 if TYPE_CHECKING:
@@ -40,12 +41,21 @@ def reload(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
     return b"".join(map(encode.notice_response, notices)) + encode.command_complete("RELOAD")
 
 
+MANNERS: Final = {
+    (): Manner.DRAIN,
+    ("WAIT_FOR_SERVERS",): Manner.WAIT_FOR_SERVERS,
+    ("WAIT_FOR_CLIENTS",): Manner.WAIT_FOR_CLIENTS,
+}
+"""What SHUTDOWN does, by its arguments."""
+
+
 def shut_down(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
-    """SHUTDOWN: begin to drain. Repeating it cuts nobody off: only a second signal does."""
-    _no_arguments("SHUTDOWN", arguments)
-    log.info("admin.shutdown", client=peer)
-    if not supervisor.draining:
-        supervisor.shut_down()
+    """SHUTDOWN: begin to end. Repeating it cuts nobody off: only a signal does."""
+    manner = MANNERS.get(tuple(each.upper() for each in arguments))
+    if manner is None:
+        raise refusal("42601", "usage: SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]")
+    log.info("admin.shutdown", client=peer, manner=manner.name)
+    supervisor.ending.begin(manner)
     return rowset(columns(TEXT, "success"), [("t",)], "SHUTDOWN")
 
 

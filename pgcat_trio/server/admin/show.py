@@ -12,7 +12,7 @@ from ..._version import __version__
 from ...config.model import Role
 from ...errors import FeatureNotSupported
 from ...wire import encode
-from . import census, show_config, show_traffic
+from . import census, show_config, show_routes, show_traffic
 from .answers import INT4, TEXT, columns, refusal, rowset
 
 if TYPE_CHECKING:
@@ -28,11 +28,12 @@ HELP: Final = (
     "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION",
     "SHOW LISTS",
     "SHOW BANS",
+    "SHOW ROUTES",
     "SET key = arg",
     "RELOAD",
     "BAN <host> <seconds>",
     "UNBAN <host>",
-    "SHUTDOWN",
+    "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
 )
 
 
@@ -84,6 +85,7 @@ TABLES: Final[dict[str, tuple[Sequence[Column], Rows]]] = {
     "POOLS": (show_traffic.POOLS, show_traffic.pools),
     "CLIENTS": (show_traffic.CLIENTS, show_traffic.clients),
     "SERVERS": (show_traffic.SERVERS, show_traffic.servers),
+    "ROUTES": (show_routes.ROUTES, show_routes.routes),
 }
 """Columns and rows by the word after SHOW."""
 

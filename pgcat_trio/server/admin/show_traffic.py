@@ -108,9 +108,12 @@ def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     }
     clients: list[Session | Replication] = [*census.sessions(supervisor)]
     clients += [replication for _, replication, _ in census.replications(supervisor)]
-    for client in clients:  # a pool that a reload has replaced
+    for client in clients:  # a pool that a reload has replaced, or whose server it has removed
         for name, pool in census.address_names(client.cluster):
             owners.setdefault(pool, (client.database, client.user, name))
+        if client.backend is not None:
+            pool = client.backend.pool
+            owners.setdefault(pool, (client.database, client.user, pool.target.address))
     rows = [(owners[backend.pool], backend, state) for backend, state in census.backend_states(supervisor).items()]
     for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
         application_name = backend.settings.values.get("application_name") or "Undefined"
