@@ -10,6 +10,8 @@ await load.check_rows(cluster.primary, cluster.database)
 from __future__ import annotations
 
 import contextlib
+import json
+import re
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
@@ -17,17 +19,49 @@ import attrs
 import trio
 
 from .chaos_client import HANGS, ChaosClient, Event
+from .proxy import proxy_config
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
-    from pgcat_trio.embedded import EmbeddedServer
+    from pgcat_trio.embedded import EmbeddedCluster, EmbeddedServer
+    from pgcat_trio.pool.server import Server
 
     from .proxy import RunningProxy
 
 STEADY_S: Final = 0.5
 LAST_TURN_S: Final = 70.0
 """How long clients get for their last answers: longer than their patience."""
+
+
+def chaos_config(cluster: EmbeddedCluster, ports: Sequence[int] = (), *, pool_size: int = 20, general: str = "") -> str:
+    """A proxy that splits reads off and finds out roles itself; ``ports``: of other ways to the servers than their own."""
+    text = proxy_config(cluster, splitting=True, pool_size=pool_size, auth_type="trust", general=general)
+    servers = [["127.0.0.1", port, "auto"] for port in ports or [server.port for server in cluster.servers]]
+    return re.sub("^servers = .*$", f"servers = {json.dumps(servers)}", text, flags=re.MULTILINE)
+
+
+@attrs.define
+class Watch:
+    """What the proxy has found out about a server, and when: from the moment that this is made."""
+
+    server: Server
+    changes: list[tuple[float, str]] = attrs.field(factory=list)
+
+    def __attrs_post_init__(self) -> None:
+        self.server.watchers[self._changed] = None
+
+    def _changed(self) -> None:
+        self.changes.append((trio.current_time(), str(self.server.state.status)))
+
+    async def seen(self, *statuses: str, since: float, within_s: float) -> float:
+        """When the server was found to be so for the first time since then. Raises `trio.TooSlowError`."""
+        with trio.fail_after(max(0.0, since + within_s - trio.current_time())):
+            while True:
+                for at, status in self.changes:
+                    if at >= since and status in statuses:
+                        return at
+                await trio.sleep(0.005)
 
 
 @attrs.define
