@@ -35,7 +35,7 @@ LAST_TURN_S: Final = 70.0
 
 
 def chaos_config(cluster: EmbeddedCluster, ports: Sequence[int] = (), *, pool_size: int = 20, general: str = "") -> str:
-    """A proxy that splits reads off and finds out roles itself; ``ports``: of other ways to the servers than their own."""
+    """A proxy that splits reads off and finds out roles; ``ports``: of other ways to the servers than their own."""
     text = proxy_config(cluster, splitting=True, pool_size=pool_size, auth_type="trust", general=general)
     servers = [["127.0.0.1", port, "auto"] for port in ports or [server.port for server in cluster.servers]]
     return re.sub("^servers = .*$", f"servers = {json.dumps(servers)}", text, flags=re.MULTILINE)

@@ -70,17 +70,18 @@ class ChaosClient:
 
     async def live(self, stop: trio.Event) -> None:
         """Connect, work, connect again when the connection is lost, until ``stop``."""
-        client: pg.Client | None = None
         await trio.sleep(self._random.random() * self._pause_s)
         while not stop.is_set():
-            if client is None:
-                client = await self._connect()
-            elif not await self._attempt(client):
-                client.leave()
-                client = None
-            await trio.sleep(self._random.random() * 2 * self._pause_s)
-        if client is not None:
-            await client.close()
+            client = await self._connect()
+            if client is not None:
+                async with client:
+                    while not stop.is_set() and await self._attempt(client):
+                        await self._pause()
+                    await client.close()
+            await self._pause()
+
+    async def _pause(self) -> None:
+        await trio.sleep(self._random.random() * 2 * self._pause_s)
 
     async def _connect(self) -> pg.Client | None:
         began = trio.current_time()

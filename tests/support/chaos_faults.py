@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import resource
 from typing import TYPE_CHECKING, Final
 
 import attrs
-import trio
-
-from pgcat_trio import _embedded_guard as guard
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,8 +13,12 @@ if TYPE_CHECKING:
 
     from .faults import FaultyLink
 
-_FULL_BYTES: Final = 200 * 1024
-"""With a full disk no file can grow; here none beyond this. WAL segments are of 1 MiB."""
+_FULL_BYTES: Final = 8192
+"""With a full disk no file can grow; here nothing is written beyond this."""
+
+
+BY_THE_FAULT: Final = frozenset(("08006", "57P01", "57P02", "57P03"))
+"""What a client may be told of what was under way."""
 
 
 @attrs.frozen
@@ -44,23 +44,13 @@ class Victim:
         await self.server.restart()
 
     async def fill_disk(self) -> None:
-        """Let no file grow: a server that cannot write its WAL panics, and cannot come up again."""
-        self._limit(_FULL_BYTES)
+        await self.server.limit_files(_FULL_BYTES)
 
     async def free_disk(self) -> None:
-        self._limit(resource.RLIM_INFINITY)
-        with trio.move_on_after(2):  # it may have given up, or be about to
-            while self.server.is_running:  # noqa: ASYNC110
-                await trio.sleep(0.05)
+        """And start it anew: whether it has given up, or hangs, is a matter of chance."""
+        await self.server.limit_files(None)
+        await self.server.kill()
         await self.server.start()
-
-    def _limit(self, size_bytes: int) -> None:
-        for pid in guard.tree(self.server.pid) if self.server.pid is not None else ():
-            try:
-                _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, hard))
-            except ProcessLookupError:
-                continue
 
     async def swallow(self) -> None:
         await self.link.switch("black hole")
@@ -83,19 +73,23 @@ class Victim:
 
 @attrs.frozen
 class Fault:
-    """How it begins and ends. ``outage``: the server cannot be used in between, and is found to be down."""
+    """How it begins and ends. ``outage``: servers of these roles cannot be used in between, and are found to be down.
+
+    ``errors`` are those of servers that have it.
+    """
 
     begin: Callable[[Victim], Awaitable[None]]
     end: Callable[[Victim], Awaitable[None]]
-    outage: bool = True
+    outage: tuple[str, ...] = ("primary", "replica")
+    errors: frozenset[str] = BY_THE_FAULT
 
 
 FAULTS: Final = {
     "kill -9": Fault(Victim.kill, Victim.start),
     "SIGSTOP": Fault(Victim.freeze, Victim.thaw),
-    "restart": Fault(Victim.restart, Victim.nothing, outage=False),
+    "restart": Fault(Victim.restart, Victim.nothing, outage=()),
     "black hole": Fault(Victim.swallow, Victim.mend),
     "resets": Fault(Victim.reset, Victim.mend),
-    "300 ms": Fault(Victim.slow_down, Victim.speed_up, outage=False),
-    "full disk": Fault(Victim.fill_disk, Victim.free_disk),
+    "300 ms": Fault(Victim.slow_down, Victim.speed_up, outage=()),
+    "full disk": Fault(Victim.fill_disk, Victim.free_disk, ("primary",), BY_THE_FAULT | {"53100", "XX000"}),
 }

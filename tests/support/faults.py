@@ -113,21 +113,22 @@ class FaultyLink:
     async def _carry(self, source: trio.SocketStream, sink: trio.SocketStream, over: trio.CancelScope) -> None:
         """One direction, to its end; then both are over."""
         send, receive = trio.open_memory_channel[tuple[float, bytes]](_BUFFERED_CHUNKS)
-        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._deliver, receive, sink)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._deliver, receive, sink)
+            with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
                 async with send:
                     while data := await source.receive_some(_CHUNK_BYTES):
                         await send.send((trio.current_time(), bytes(data)))
         over.cancel()
 
     async def _deliver(self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]], sink: trio.SocketStream) -> None:
-        async with receive:
-            async for sent_at, data in receive:
-                await trio.sleep_until(sent_at + self.latency_s)
-                await trio.sleep(len(data) / self.bytes_per_s)
-                await self._passable.wait()
-                await sink.send_all(data)
+        with contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+            async with receive:
+                async for sent_at, data in receive:
+                    await trio.sleep_until(sent_at + self.latency_s)
+                    await trio.sleep(len(data) / self.bytes_per_s)
+                    await self._passable.wait()
+                    await sink.send_all(data)
 
 
 @attrs.frozen
