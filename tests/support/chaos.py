@@ -34,9 +34,11 @@ LAST_TURN_S: Final = 70.0
 """How long clients get for their last answers: longer than their patience."""
 
 
-def chaos_config(cluster: EmbeddedCluster, ports: Sequence[int] = (), *, pool_size: int = 20, general: str = "") -> str:
+def chaos_config(
+    cluster: EmbeddedCluster, ports: Sequence[int] = (), *, pool_size: int = 20, general: str = "", pool: str = ""
+) -> str:
     """A proxy that splits reads off and finds out roles; ``ports``: of other ways to the servers than their own."""
-    text = proxy_config(cluster, splitting=True, pool_size=pool_size, auth_type="trust", general=general)
+    text = proxy_config(cluster, splitting=True, pool_size=pool_size, auth_type="trust", general=general, pool=pool)
     servers = [["127.0.0.1", port, "auto"] for port in ports or [server.port for server in cluster.servers]]
     return re.sub("^servers = .*$", f"servers = {json.dumps(servers)}", text, flags=re.MULTILINE)
 
