@@ -103,6 +103,8 @@ class Teller(Listener):
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
+        if self._settings_before is not None:
+            self.settings = self._settings_before  # what its transaction has set is rolled back
         self.release()
         if ends:
             told = words is None and answers.told(upstream)
