@@ -59,6 +59,7 @@ class Routers:
         found = self._others.get((role, splitting, reads))
         if found is None:
             found = Router(role, splitting, splitting, reads, pool.query_parser_max_length)
+            found.learned = self.usual.learned
             self._others[role, splitting, reads] = found
         if found.catalog is not self.usual.catalog:
             found.catalog = self.usual.catalog

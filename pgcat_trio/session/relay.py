@@ -27,10 +27,10 @@ from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..wire import encode
+from .healing import Healer
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
-from .steering import Steerer
 from .telling import CLIENT_LEFT
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Steerer):
+class Relay(Healer):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -75,7 +75,7 @@ class Relay(Steerer):
     @property
     def may_send_unasked(self) -> bool:
         """True when an answer may lead to something that ingress has to send, though the client says nothing."""
-        return self.leftovers is not None or self._again is not None
+        return self.leftovers is not None or self._again is not None or bool(self._reads)
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -140,6 +140,9 @@ class Relay(Steerer):
                 # It belongs to another server, unless what is under way opens a transaction on this one.
                 self._held = batch
                 return
+            if self.mending:
+                self._held = batch
+                return
             if route.effects is not Effect.NONE:
                 denial = self.denial(batch, route.effects)
                 if denial is not None:
@@ -147,7 +150,10 @@ class Relay(Steerer):
                     return
                 self.note(backend, batch, route.effects)
             route.tally.calls += 1
+            first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
+            if self._reroutes:
+                self.keep(backend, batch, route, first=first)
 
     def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
         """Send to a backend that is held already."""
@@ -215,11 +221,17 @@ class Relay(Steerer):
             self.note(backend, batch, route.effects)
         downstream = self.downstream
         own_query = b""
+        told = batch
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
-            batch = self._translate(self.names, backend, batch, route.effects)
+            told = self._translate(self.names, backend, batch, route.effects)
         elif downstream.named or not downstream.texts:
             own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
+        self._open(backend, told, own_query, downstream.markers, unsynced=downstream.unsynced)
+        if self._reroutes:
+            self.keep(backend, batch, route, first=True)
+
+    def _open(self, backend: Backend, batch: bytes, own_query: bytes, markers: bytes, *, unsynced: bool) -> None:
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
@@ -231,7 +243,7 @@ class Relay(Steerer):
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
             self.egress_parking.wake()
-        self._send(backend, batch, downstream.markers, downstream.unsynced)
+        self._send(backend, batch, markers, unsynced)
 
     def _send(self, backend: Backend, batch: bytes, markers: bytes, unsynced: bool) -> None:
         backend.upstream.expected.sent(markers, unsynced)
@@ -271,6 +283,11 @@ class Relay(Steerer):
                 if answer is None:
                     return True
                 data = answer
+            if (self._reads or self._describing) and (data or upstream.failed):
+                answer = self.mended(backend, data)
+                if answer is None:
+                    return self.backend is backend
+                data = answer
             if self._refusing and not upstream.expected.swallowing:
                 self._refusing = False
                 upstream.captured = None
@@ -299,7 +316,10 @@ class Relay(Steerer):
             data = self.look_back(backend, b"")
             if data:
                 self._say(data)
-        self.release_if_quiet()
+        if backend is not None and self.mending:
+            self.heal_if_quiet(backend)
+        else:
+            self.release_if_quiet()
 
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""

@@ -194,7 +194,26 @@ class ScriptedBackend:
 
     # -- statements ------------------------------------------------------------------------------------------------
 
+    async def _check(self, *, simple: bool) -> None:
+        """The proxy's question how the server is (`pool.probe`)."""
+        server = self.server
+        server.checks += 1
+        await server.at("check")
+        if server.simple and not simple:
+            raise Refusal("42501", "permission denied for function pg_control_system")
+        position = f"{server.position >> 32:X}/{server.position & 0xFFFFFFFF:X}"
+        file = None if server.standby else f"{server.timeline:08X}0000000000000001"
+        timeline = str(server.timeline) if server.standby else None
+        row = ["t" if server.standby else "f", position, file, timeline, "0.5" if server.standby else None, "7"]
+        if simple:
+            row[1:] = [None] * 5
+        columns = [(name, 25) for name in ("standby", "position", "file", "timeline", "replayed", "system")]
+        await self.send(encode.row_description(columns) + encode.data_row(row) + encode.command_complete("SELECT 1"))
+
     async def _execute(self, statement: str, *, described: bool = True) -> None:
+        if statement.startswith("SELECT standby, "):
+            await self._check(simple="NULL, NULL" in statement)
+            return
         self.server.statements.append((self.pid, statement))
         await self.server.at("statement")
         if self._refusal is not None:
