@@ -24,11 +24,12 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_era", "_route", "name", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "has_comment", "name", "tail")
 
     def __init__(self, tail: bytes) -> None:
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
+        self.has_comment = b"/*" in tail
         self._era: object = None
         self._route: Route | None = None
 
