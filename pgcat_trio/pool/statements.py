@@ -29,13 +29,14 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_era", "_route", "description", "name", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "description", "has_comment", "name", "tail")
 
     def __init__(self, tail: bytes, description: Description | None = None) -> None:
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
         self.description = description
         """What it is for all who have it; None while no server has said it."""
+        self.has_comment = b"/*" in tail
         self._era: object = None
         self._route: Route | None = None
 
