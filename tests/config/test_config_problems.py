@@ -161,10 +161,22 @@ def test_fields_must_fit_together(
             "plugins.query_logger.enabled = true",
             "plugins are only valid when query_parser_enabled is true",
         ),
+        (
+            "query_parser_enabled = true",
+            "query_parser_enabled = true\nread_after_write = 'lns'",
+            "pools.app.read_after_write: must be one of",
+        ),
     ],
 )
 def test_the_shape_of_the_file(old: str, new: str, said: str, valid: str, problems_of: Problems) -> None:
     assert any(said in problem for problem in problems_of(valid.replace(old, new, 1)))
+
+
+def test_positions_need_health_checks(valid: str, problems_of: Problems) -> None:
+    text = valid.replace("[general]", "[general]\nhealthcheck_interval = 0", 1)
+    text = text.replace("query_parser_enabled", "read_after_write = 'lsn'\nquery_parser_enabled", 1)
+    [problem] = problems_of(text)
+    assert "healthcheck_interval must not be 0" in problem
 
 
 @pytest.mark.parametrize(
