@@ -166,6 +166,14 @@ class PoolExhausted(ProxyError):
     safe_to_retry = True
 
 
+class PoolDisabled(ProxyError):
+    """An administrator lets nobody new connect to this database."""
+
+    sqlstate = "57P03"
+    safe_to_retry = True
+    default_hint = "An administrator has disabled it; try again later."
+
+
 class QueryCanceled(ProxyError):
     """The request was cancelled, or its time was over, while it waited for a backend."""
 

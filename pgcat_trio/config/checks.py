@@ -9,7 +9,7 @@ import itertools
 import re
 from typing import TYPE_CHECKING, Final
 
-from .values import AuthType, DefaultShard, ReadAfterWrite, Role, SslMode
+from .values import AuthType, DefaultShard, Role, SslMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,13 +103,6 @@ def splitting_has_a_parser(pool: Values) -> Iterator[Remark]:
         yield (*pool.at, "query_parser_read_write_splitting"), text
 
 
-def positions_are_found_out(pool: Values) -> Iterator[Remark]:
-    """How far replicas are is what health checks ask for."""
-    if pool.read_after_write is ReadAfterWrite.LSN and pool.general.healthcheck_interval_s == 0:
-        text = 'read_after_write = "lsn" goes by what health checks find out: healthcheck_interval must not be 0'
-        yield (*pool.at, "read_after_write"), text
-
-
 def plugins_have_a_parser(pool: Values) -> Iterator[Remark]:
     """As in PgCat, this is asked of the pool's own plugins only."""
     if pool.own_plugins is not None and not pool.query_parser_enabled:
@@ -184,7 +177,6 @@ def roles_can_be_found(pool: Values) -> Iterator[Remark]:
 POOL: Final = (
     name_is_free,
     splitting_has_a_parser,
-    positions_are_found_out,
     plugins_have_a_parser,
     pool_auth_query_is_complete,
     activity_routing_has_times,

@@ -195,6 +195,10 @@ class Pool:
     query_parser_max_length: int | None = count(None)  # bytes of a message; None: no limit
     query_parser_read_write_splitting: bool = setting(False)
     primary_reads_enabled: bool = setting(False)
+    catalog_refresh_s: float = duration_ms(60.0)  # 0: do not ask the servers about their functions and views
+    read_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
+    write_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
+    write_tables: tuple[str, ...] = setting((), parse=parse.sql_names)
     replica_to_primary_failover_enabled: bool = setting(False)
     read_after_write: ReadAfterWrite = setting(ReadAfterWrite.OFF)
     read_after_write_window_s: float = duration_ms(1.0)  # of "session"; 0: as long as the session lasts

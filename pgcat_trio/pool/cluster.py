@@ -19,7 +19,9 @@ from ..observe.repeats import Repeats
 from ..routing.overrides import Routers
 from . import failover
 from .balancing import Balancer
+from .catalog import CatalogKeeper
 from .greetings import Greetings
+from .pausing import holds
 from .settings import Tracking
 from .statements import Statements
 from .waiting import ClusterRetired, TaskWaiter
@@ -53,6 +55,8 @@ class Cluster:
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
             self.statements = Statements(config.prepared_statements_cache_size)
         self.retired = False
+        self.disabled = False
+        """An administrator lets nobody new in."""
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
@@ -61,6 +65,7 @@ class Cluster:
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
+        self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
     def name(self) -> str:
@@ -81,6 +86,13 @@ class Cluster:
             pool.server.watchers.pop(self.refresh, None)
         self.greetings.forget(pool)
         self.refresh()
+
+    def forgive(self, now: float) -> None:
+        """Those who had nothing to wait for begin to wait now."""
+        for waiter in self.waiters:
+            if not waiter.pools:
+                waiter.failed.clear()
+                self._postpone(waiter, now + self.user.connect_timeout_s)
 
     def reconsider(self) -> None:
         """Those who wait may find something else to wait for: other servers, more places."""
@@ -172,7 +184,8 @@ class Cluster:
         """See to it that a waiter in the queue has something to wait for: a check, a dial, or others' backends."""
         waiter.pools = list(self.candidates(waiter))
         if not waiter.pools:
-            self._hold_or_refuse(waiter)
+            if not holds(self.pools, waiter):
+                self._hold_or_refuse(waiter)
             return
         now = trio.current_time()
         for pool in waiter.pools:
@@ -233,7 +246,8 @@ class Cluster:
         unreached = not any(pool.backends for pool in waiter.pools)
         dialing = unreached and any(pool.opening for pool in waiter.pools)
         # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
-        if dialing and not self.user.query_wait_timeout_s:
+        paused = not waiter.pools and holds(self.pools, waiter)
+        if (dialing or paused) and not self.user.query_wait_timeout_s:
             return
         self.waiters.remove(waiter)
         if unreached and not dialing:
@@ -256,6 +270,7 @@ class Cluster:
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """See `opening.Owner`."""
         self.greetings.greeted(pool, parameters)
+        self.catalog.greeted(pool)
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """See `opening.Owner`."""
@@ -279,6 +294,7 @@ class Cluster:
     def retire(self) -> None:
         """A reload replaced this cluster: nothing new is leased, what is leased ends with its transaction."""
         self.retired = True
+        self.catalog.retire()
         for pool in self.pools:
             pool.server.watchers.pop(self.refresh, None)
             pool.retire()

@@ -22,6 +22,8 @@ from .opening import Opening
 from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..config.model import General, Role, User
     from ..net.poller import Poller
     from .backend import Backend
@@ -79,6 +81,10 @@ class Pool(Opening):
     def busy(self) -> int:
         """Backends that are not idle."""
         return len(self.backends) - len(self.idle)
+
+    def start_soon(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the pool's owner for as long as pools live, if it does not end before."""
+        self._nursery.start_soon(async_fn)
 
     # -- idle backends ---------------------------------------------------------------------------------------------
 
@@ -211,6 +217,7 @@ class Pool(Opening):
                 backend.transport.send_nowait(encode.TERMINATE)
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
         if self.retired:
             self._forget_server()

@@ -8,7 +8,7 @@ import attrs
 
 from pgcat_trio.config.model import Role
 from pgcat_trio.routing.cache import TextCache
-from pgcat_trio.routing.catalog import EMPTY
+from pgcat_trio.routing.catalog import EMPTY, NameList
 from pgcat_trio.routing.classify import classify
 from pgcat_trio.routing.effects import LONG_TEXT_BYTES, Effect, effects_of, is_telling
 from pgcat_trio.routing.fingerprint import fingerprint, without_literals
@@ -103,13 +103,16 @@ class Router:
     @classmethod
     def for_pool(cls, pool: Pool) -> Router:
         """The router that a pool's configuration asks for."""
-        return cls(
+        router = cls(
             pool.default_role,
             pool.query_parser_enabled,
             pool.query_parser_read_write_splitting,
             pool.primary_reads_enabled,
             pool.query_parser_max_length,
         )
+        lists = map(NameList.of, (pool.read_functions, pool.write_functions, pool.write_tables))
+        router.catalog = EMPTY.with_lists(*lists)
+        return router
 
     def in_doubt(self, route: Route) -> Route:
         """The same request where more may follow that belongs to it, unseen: with splitting, to the primary."""
@@ -120,7 +123,8 @@ class Router:
 
     def use(self, catalog: Catalog) -> bool:
         """Decide by this catalog from now on, and by the lists of the one before; False if it says nothing new."""
-        catalog = catalog.with_lists_of(self.catalog)
+        lists = (self.catalog.read_functions, self.catalog.write_functions, self.catalog.write_tables)
+        catalog = catalog.with_lists(*lists)
         if catalog == self.catalog:
             return False
         self.catalog = catalog

@@ -172,13 +172,6 @@ def test_the_shape_of_the_file(old: str, new: str, said: str, valid: str, proble
     assert any(said in problem for problem in problems_of(valid.replace(old, new, 1)))
 
 
-def test_positions_need_health_checks(valid: str, problems_of: Problems) -> None:
-    text = valid.replace("[general]", "[general]\nhealthcheck_interval = 0", 1)
-    text = text.replace("query_parser_enabled", "read_after_write = 'lsn'\nquery_parser_enabled", 1)
-    [problem] = problems_of(text)
-    assert "healthcheck_interval must not be 0" in problem
-
-
 @pytest.mark.parametrize(
     ("table", "line", "said"),
     [

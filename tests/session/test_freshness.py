@@ -19,13 +19,19 @@ if TYPE_CHECKING:
 
 both_ways = pytest.mark.parametrize("by", ["memory", "sockets"])
 
-SPLITTING = 'query_parser_enabled = true\nquery_parser_read_write_splitting = true\nload_balancing_mode = "round_robin"'
+SPLITTING = """
+    query_parser_enabled = true
+    query_parser_read_write_splitting = true
+    load_balancing_mode = "round_robin"
+    catalog_refresh = 0
+"""
 ASKING = "SELECT pg_catalog.pg_current_wal_insert_lsn()"
 WRITE = "INSERT INTO t VALUES (1)"
 
 
 def following(how: str = "lsn", replicas: int = 2, more: str = "") -> Any:
-    return config_of(pool=f'{SPLITTING}\nread_after_write = "{how}"\n{more}', replicas=replicas)
+    pool = f'{SPLITTING}\nread_after_write = "{how}"\n{more}'
+    return config_of(pool=pool, replicas=replicas)
 
 
 def write_to(world: World, position: str) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 both_ways = pytest.mark.parametrize("by", ["memory", "sockets"])
 with_and_without_names = pytest.mark.parametrize("cached", [500, 0], ids=["names", "no names"])
 
-SPLITTING = "query_parser_enabled = true\nquery_parser_read_write_splitting = true"
+SPLITTING = "query_parser_enabled = true\nquery_parser_read_write_splitting = true\ncatalog_refresh = 0"
 READ_ONLY = ("25006", "cannot execute INSERT in a read-only transaction")
 READ = "SELECT pg_sleep(1)"
 DESCRIBE = encode.message(b"D", b"S\0")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 both_ways = pytest.mark.parametrize("by", ["memory", "sockets"])
 both_protocols = pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
 
-SPLITTING = "query_parser_enabled = true\nquery_parser_read_write_splitting = true"
+SPLITTING = "query_parser_enabled = true\nquery_parser_read_write_splitting = true\ncatalog_refresh = 0"
 DESCRIBE = encode.message(b"D", b"S\0")
 DESCRIBE_PORTAL = encode.message(b"D", b"P\0")
 
