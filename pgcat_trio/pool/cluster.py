@@ -150,7 +150,7 @@ class Cluster:
             choices.append(balancer.live[Role.PRIMARY])
         choices.append(balancer.order(balancer.usable[role]))
         for pools in choices:
-            untried = [pool for pool in pools if pool not in waiter.failed]
+            untried = [pool for pool in pools if pool not in waiter.failed and waiter.accepts(pool)]
             if untried:
                 return untried
         return ()

@@ -260,9 +260,13 @@ class Lease(Turns, ABC):
             return
         self.timed_out = False
         if self.leftovers is None and self.mode is not PoolMode.SESSION:
-            self.release()
+            self.give_back(backend)
         if self.closing and not self._held:
             self.finish(ShuttingDown("terminating connection due to administrator command"))
+
+    def give_back(self, backend: Backend) -> None:
+        """The backend is not needed any more: release it, now or soon."""
+        self.release()
 
     def release(self) -> None:
         """Give the backend back, in whatever state it is. Synchronous and total."""
