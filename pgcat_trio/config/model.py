@@ -193,6 +193,10 @@ class Pool:
     query_parser_max_length: int | None = count(None)  # bytes of a message; None: no limit
     query_parser_read_write_splitting: bool = setting(False)
     primary_reads_enabled: bool = setting(False)
+    catalog_refresh_s: float = duration_ms(60.0)  # 0: do not ask the servers about their functions and views
+    read_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
+    write_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
+    write_tables: tuple[str, ...] = setting((), parse=parse.sql_names)
     replica_to_primary_failover_enabled: bool = setting(False)
     connect_timeout_s: float = duration_ms(1.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     idle_timeout_s: float = duration_ms(600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)

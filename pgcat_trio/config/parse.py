@@ -253,6 +253,20 @@ def parameter_names(value: object) -> tuple[str, ...]:
     return names
 
 
+def sql_names(value: object) -> tuple[str, ...]:
+    """Names of functions or tables, ``name`` or ``schema.name`` as in SQL; returned as a server has them."""
+    part = r'(?:[^\W\d][\w$]*|"[^"]+")'
+    names: tuple[str, ...] = sequence(value, tuple[str, ...])
+    for each in names:
+        if re.fullmatch(rf"{part}(?:\.{part})?", each) is None:
+            raise ValueError(f"{each!r} is no name, e.g. lookup or public.lookup")
+    return tuple(re.sub(part, lambda found: _stored_name(found[0]), each) for each in names)
+
+
+def _stored_name(name: str) -> str:
+    return name[1:-1] if name.startswith('"') else name.lower()
+
+
 def regex(value: object) -> str:
     """A pattern that Python's ``re`` understands; Rust's syntax is close to it, without look-around."""
     pattern = text(value)

@@ -16,10 +16,12 @@ import trio
 from ..config.model import PoolMode, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
-from ..routing.route import Router
+from ..routing.overrides import Routers
 from . import failover
 from .balancing import Balancer
+from .catalog import CatalogKeeper
 from .greetings import Greetings
+from .pausing import holds
 from .settings import Tracking
 from .statements import Statements
 from .waiting import ClusterRetired, TaskWaiter
@@ -36,25 +38,35 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """One database and user over its servers. Fill with `add` once, then use."""
+    """One database and user over the servers of one shard. Fill with `add` once, then use."""
 
-    def __init__(self, config: PoolConfig, user: User) -> None:
+    def __init__(self, config: PoolConfig, user: User, shard: int = 0) -> None:
         self.config = config
         self.user = user
         self.pools: list[Pool] = []
-        self.router = Router.for_pool(config)
+        self.shard = shard
+        self.shards: tuple[Cluster, ...] = (self,)
+        """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.routers = Routers(config)
+        self.router = self.routers.usual
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
             self.statements = Statements(config.prepared_statements_cache_size)
         self.retired = False
+        self.disabled = False
+        """An administrator lets nobody new in."""
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
+        self.healings = Repeats()
+        """Which of the reads that replicas could not run are worth a line."""
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
+        self._chosen: Pool | None = None  # whose turn it was when there was no backend
+        self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
     def name(self) -> str:
@@ -75,6 +87,13 @@ class Cluster:
             pool.server.watchers.pop(self.refresh, None)
         self.greetings.forget(pool)
         self.refresh()
+
+    def forgive(self, now: float) -> None:
+        """Those who had nothing to wait for begin to wait now."""
+        for waiter in self.waiters:
+            if not waiter.pools:
+                waiter.failed.clear()
+                self._postpone(waiter, now + self.user.connect_timeout_s)
 
     def reconsider(self) -> None:
         """Those who wait may find something else to wait for: other servers, more places."""
@@ -107,9 +126,12 @@ class Cluster:
             return live[0].take_idle(now)
         for pool in self.balancer.next_order(live):
             backend = pool.take_idle(now)
-            if backend is not None or not pool.full:
-                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+            if backend is not None:
                 return backend
+            if not pool.full:
+                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+                self._chosen = pool
+                return None
         return None
 
     def candidates(self, waiter: Waiter) -> Sequence[Pool]:
@@ -119,7 +141,11 @@ class Cluster:
         behind all the same (PgCat unbans them all then).
         """
         balancer, role = self.balancer, waiter.role
-        choices: list[Sequence[Pool]] = [balancer.order(balancer.live[role])]
+        chosen, self._chosen = self._chosen, None
+        live: Sequence[Pool] = balancer.order(balancer.live[role])
+        if chosen is not None and chosen in live:
+            live = (chosen, *(pool for pool in live if pool is not chosen))
+        choices = [live]
         if waiter.may_write:
             choices.append(balancer.live[Role.PRIMARY])
         choices.append(balancer.order(balancer.usable[role]))
@@ -166,7 +192,8 @@ class Cluster:
         """See to it that a waiter in the queue has something to wait for: a check, a dial, or others' backends."""
         waiter.pools = list(self.candidates(waiter))
         if not waiter.pools:
-            self._hold_or_refuse(waiter)
+            if not holds(self.pools, waiter):
+                self._hold_or_refuse(waiter)
             return
         now = trio.current_time()
         for pool in waiter.pools:
@@ -227,10 +254,11 @@ class Cluster:
         unreached = not any(pool.backends for pool in waiter.pools)
         dialing = unreached and any(pool.opening for pool in waiter.pools)
         # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
-        if dialing and not self.user.query_wait_timeout_s:
+        paused = not waiter.pools and holds(self.pools, waiter)
+        if (dialing or paused) and not self.user.query_wait_timeout_s:
             return
         self.waiters.remove(waiter)
-        if unreached and not dialing:
+        if unreached and not (dialing or paused):
             waiter.refused(failover.reason(self.name, self.pools, waiter))
         else:
             waiter.refused(self._exhausted(dialing=dialing))
@@ -250,6 +278,7 @@ class Cluster:
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """See `opening.Owner`."""
         self.greetings.greeted(pool, parameters)
+        self.catalog.greeted(pool)
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """See `opening.Owner`."""
@@ -273,6 +302,7 @@ class Cluster:
     def retire(self) -> None:
         """A reload replaced this cluster: nothing new is leased, what is leased ends with its transaction."""
         self.retired = True
+        self.catalog.retire()
         for pool in self.pools:
             pool.server.watchers.pop(self.refresh, None)
             pool.retire()

@@ -22,6 +22,8 @@ from .opening import Opening
 from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..config.model import General, Role, User
     from ..net.poller import Poller
     from .backend import Backend
@@ -65,6 +67,8 @@ class Pool(Opening):
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
+        self.errands: set[trio.Event] = set()
+        """The cancel requests under way: each is set when it has arrived."""
         self.reset = reset
         """Backends are cleaned for the next client."""
         server.watchers[self.server_changed] = None
@@ -77,6 +81,10 @@ class Pool(Opening):
     def busy(self) -> int:
         """Backends that are not idle."""
         return len(self.backends) - len(self.idle)
+
+    def start_soon(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the pool's owner for as long as pools live, if it does not end before."""
+        self._nursery.start_soon(async_fn)
 
     # -- idle backends ---------------------------------------------------------------------------------------------
 
@@ -209,6 +217,7 @@ class Pool(Opening):
                 backend.transport.send_nowait(encode.TERMINATE)
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
         if self.retired:
             self._forget_server()
@@ -254,6 +263,7 @@ class Pool(Opening):
         """
         backend.cancelling += 1
         arrived = trio.Event()
+        self.errands.add(arrived)
         self._nursery.start_soon(self._cancel, backend, arrived)
         return arrived
 
@@ -272,6 +282,7 @@ class Pool(Opening):
                 log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem)
             backend.cancelling -= 1
             arrived.set()
+            self.errands.discard(arrived)
             if backend.quarantined and not backend.cancelling:
                 backend.quarantined = False
                 self.release(backend)

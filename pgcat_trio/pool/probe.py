@@ -8,8 +8,8 @@ import attrs
 import trio
 
 from ..errors import ServerError, ServerLoginFailed, ServerUnavailable
-from ..wire import encode
 from ..wire.upstream import Upstream
+from .asking import ask
 from .connect import open_connection
 
 if TYPE_CHECKING:
@@ -138,26 +138,9 @@ class Probe:
             self._transport = None
 
     async def _converse(self) -> Report:
-        transport = self._transport
-        assert transport is not None
-        upstream = self._upstream
+        assert self._transport is not None
         asked_at = trio.current_time()
-        upstream.expected.sent_own_query()
-        rows: list[list[str | None]] = []
-        upstream.captured = rows
-        try:
-            await transport.send(encode.query(_QUESTIONS[self._question]))
-        except trio.BrokenResourceError as problem:
-            raise ConnectionResetError(str(problem)) from None
-        while upstream.expected.queue:
-            data = await transport.receive()
-            if not data:
-                words = upstream.last_words or {}
-                raise ConnectionResetError(words.get("M") or transport.fault or "it closed the connection")
-            upstream.feed(data)
-        error = upstream.take_swallowed_error()
-        if error is not None:
-            raise ServerError(error)
+        rows = await ask(self._transport, self._upstream, _QUESTIONS[self._question])
         self.latency_s = trio.current_time() - asked_at
         try:
             return Report.of(rows[0])

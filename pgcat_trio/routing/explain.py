@@ -14,13 +14,13 @@ import attrs
 from pgcat_trio.config.model import Role
 from pgcat_trio.routing.classify import classify
 from pgcat_trio.routing.effects import Effect
+from pgcat_trio.routing.fingerprint import fingerprint
 from pgcat_trio.routing.lexer import split
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from pgcat_trio.config.model import Pool
-    from pgcat_trio.routing.lexer import Tokens
     from pgcat_trio.routing.route import Route, Router
     from pgcat_trio.routing.traits import StatementTraits
 
@@ -31,30 +31,27 @@ MAX_SHOWN: Final = 500
 """Characters of a fingerprint: to recognize a statement it takes no more."""
 
 _MAX_READ_BYTES: Final = 4096
-"""Bytes of a text that are read for its fingerprint."""
+"""Bytes of a text that are read for it."""
 
 _BETWEEN_WORDS: Final = rb"(?:\s|--[^\r\n]*+|/\*.*?\*/)"
 _EXPLAIN_ROUTE: Final = re.compile(
     rb"%b*+explain%b++route\b" % (_BETWEEN_WORDS, _BETWEEN_WORDS), re.IGNORECASE | re.DOTALL
 )
 
-_PROPERTIES: Final = {
-    "reads": "proven to read",
-    "transaction_control": "transaction control",
-    "effects": "may leave behind",
-    "locks": "locks",
-    "tables": "tables",
-    "functions": "functions",
-    "volatile": "not known to read",
-    "shard_keys": "shard keys",
-}
-"""Which traits are shown, and what they are called."""
-
-_PLACE: Final = re.compile(rb"\$?\0")
-"""A literal's or a parameter's, in a key of the cache."""
-
-_TIGHT_BEFORE: Final = frozenset((")", ".", ",", ";", "]", "::"))
-_TIGHT_AFTER: Final = frozenset(("(", "[", ".", "::"))
+_TRAITS: Final = (
+    ("kind", "kind"),
+    ("reads", "proven to read"),
+    ("writes", "writes"),
+    ("locks", "locks"),
+    ("tables", "tables"),
+    ("functions", "functions"),
+    ("volatile", "not known to read"),
+    ("transaction_control", "transaction control"),
+    ("effects", "may leave behind"),
+    ("pins", "may pin the session"),
+    ("shard_keys", "shard keys"),
+)
+"""The traits that are said, and what they are called."""
 
 
 @attrs.frozen
@@ -113,7 +110,7 @@ def explain(router: Router, sql: bytes, *, pooled_by_session: bool = False) -> E
     )
     if pooled_by_session:
         route = router.session
-    return Explanation(route, traits, fingerprint(sql), remembered)
+    return Explanation(route, traits, shown(sql), remembered)
 
 
 def balancing(pool: Pool) -> str:
@@ -130,38 +127,29 @@ def explained(sql: bytes) -> bytes | None:
     return None if found is None else sql[found.end() :].strip(b"; \t\r\n\f\v")
 
 
-def fingerprint(sql: bytes) -> str:
-    """A text, or a key of a router's cache, to recognize it by: on one line, with a question mark for each literal and
-    each parameter.
+def shown(text: bytes, *, exact: bool = False) -> str:
+    """A text to recognize it by, without its literals. ``exact``: it is a fingerprint already.
 
-    Of a statement that is not certain to be read rightly (`lexer.Statement.doubt`) there are the first words only: what
-    looks like a name in it may be a part of a literal.
+    Of one that is not certain to be read rightly (`lexer.Statement.doubt`) there are the first words of its statements
+    only: what looks like a name behind them may be a part of a literal.
     """
-    shown = "; ".join(
-        " ".join([*statement.words, "..."]).lower() if statement.doubt else _spaced(statement.tokens)
-        for statement in split(_PLACE.sub(b" 0 ", sql[:_MAX_READ_BYTES]))
-    )
-    return shown if len(shown) <= MAX_SHOWN else f"{shown[:MAX_SHOWN]}..."
-
-
-def _spaced(tokens: Tokens) -> str:
-    shown = ""
-    previous = "("
-    for word in tokens:
-        if not (word in _TIGHT_BEFORE or previous in _TIGHT_AFTER):
-            shown += " "
-        literal = word == "'x'" or word[0] in "$0123456789" or (word[0] == "." and len(word) > 1)
-        shown += "?" if literal else word if word[0] == '"' else word.lower()
-        previous = word
-    return shown
+    if exact:
+        line = text.decode("utf-8", "replace")
+    else:
+        head = text[:_MAX_READ_BYTES]
+        found = fingerprint(head)
+        line = found.text
+        if found.doubt:
+            line = "; ".join(" ".join([*statement.words, "..."]).lower() for statement in split(head))
+    return line if len(line) <= MAX_SHOWN else f"{line[:MAX_SHOWN]}..."
 
 
 def _traits(traits: StatementTraits) -> Iterator[Row]:
     """All that is known about a text beside the reason, as far as it is more than nothing."""
-    for name, label in _PROPERTIES.items():
+    for name, called in _TRAITS:
         value = _spelled(getattr(traits, name))
         if value:
-            yield label, value
+            yield called, value
 
 
 def _spelled(value: Any) -> str:

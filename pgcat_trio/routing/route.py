@@ -8,7 +8,7 @@ import attrs
 
 from pgcat_trio.config.model import Role
 from pgcat_trio.routing.cache import TextCache
-from pgcat_trio.routing.catalog import EMPTY
+from pgcat_trio.routing.catalog import EMPTY, NameList
 from pgcat_trio.routing.classify import classify
 from pgcat_trio.routing.effects import LONG_TEXT_BYTES, Effect, effects_of, is_telling
 from pgcat_trio.routing.fingerprint import fingerprint, without_literals
@@ -87,6 +87,11 @@ class Router:
         """Another one whenever routes that were given may not hold any longer."""
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self.decided: TextCache[Route] = TextCache(cache_entries)
+        self._past: dict[bytes, Tally] = {}  # of what has been forgotten
+        self.learned: TextCache[str] = TextCache(cache_entries)
+        """Texts that no replica can run, though they look like reads, and why: by fingerprint, see `learn_write`."""
+        self.healed = 0
+        """Requests that a replica could not run, and another server has (`session.healing`)."""
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
         self._plain = self._unread("a statement prepared earlier", Effect.NONE)
         self.unknown = self._unread("a request that cannot be read as a whole", Effect.UNKNOWN)
@@ -98,13 +103,16 @@ class Router:
     @classmethod
     def for_pool(cls, pool: Pool) -> Router:
         """The router that a pool's configuration asks for."""
-        return cls(
+        router = cls(
             pool.default_role,
             pool.query_parser_enabled,
             pool.query_parser_read_write_splitting,
             pool.primary_reads_enabled,
             pool.query_parser_max_length,
         )
+        lists = map(NameList.of, (pool.read_functions, pool.write_functions, pool.write_tables))
+        router.catalog = EMPTY.with_lists(*lists)
+        return router
 
     def in_doubt(self, route: Route) -> Route:
         """The same request where more may follow that belongs to it, unseen: with splitting, to the primary."""
@@ -115,7 +123,8 @@ class Router:
 
     def use(self, catalog: Catalog) -> bool:
         """Decide by this catalog from now on, and by the lists of the one before; False if it says nothing new."""
-        catalog = catalog.with_lists_of(self.catalog)
+        lists = (self.catalog.read_functions, self.catalog.write_functions, self.catalog.write_tables)
+        catalog = catalog.with_lists(*lists)
         if catalog == self.catalog:
             return False
         self.catalog = catalog
@@ -123,8 +132,9 @@ class Router:
         return True
 
     def forget(self) -> None:
-        """Decide everything anew."""
+        """Decide everything anew; what was counted stays."""
         self.era = object()
+        self._past = {key: route.tally for key, route in self.decided.items()}
         self.cache.clear()
         self.decided.clear()
 
@@ -139,6 +149,16 @@ class Router:
             self.cache.put(key, found)
         return found
 
+    def learn_write(self, sql: bytes, why: str) -> None:
+        """From now on, as long as it is remembered at all, whatever has the fingerprint of this text is no read."""
+        tally = self.route(sql).tally
+        self.learned.put(self._exact_key(sql) or self._key(sql), why)
+        found = attrs.evolve(self._decide(sql), tally=tally)
+        self.cache.put(self._key(sql), found)
+        if (key := self._exact_key(sql)) is not None:
+            self.decided.put(key, found)
+        self.era = object()
+
     def _key(self, sql: bytes) -> bytes:
         return without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
 
@@ -148,9 +168,11 @@ class Router:
         found = self.decided.get(key) if key is not None else None
         if found is None:
             found = self._decide(sql)
-            found.tally.misses += 1
             if key is not None:
+                if key in self._past:
+                    found = attrs.evolve(found, tally=self._past.pop(key))
                 self.decided.put(key, found)
+            found.tally.misses += 1
         return found
 
     def _exact_key(self, sql: bytes) -> bytes | None:
@@ -192,12 +214,12 @@ class Router:
             first = _both(first, other)
         return first
 
-    def routes(self) -> Iterator[tuple[bytes | None, Route]]:
-        """What is remembered, each with a fingerprint or a text, and without one what is decided unread."""
-        yield from self.decided.items()
+    def routes(self) -> Iterator[tuple[bytes | None, bool, Route]]:
+        """What is remembered: texts, or (True) fingerprints; and without a text what is decided unread."""
+        yield from ((key, True, route) for key, route in self.decided.items())
         shown = {id(route) for _, route in self.decided.items()}
-        yield from ((text, route) for text, route in self.cache.items() if id(route) not in shown)
-        yield from ((None, route) for route in (self._plain, self.unknown, self.session))
+        yield from ((text, False, route) for text, route in self.cache.items() if id(route) not in shown)
+        yield from ((None, False, route) for route in (self._plain, self.unknown, self.session))
 
     def _decide(self, sql: bytes) -> Route:
         if not self.splitting:
@@ -205,6 +227,8 @@ class Router:
         traits = classify(
             sql, max_length=self.max_length, search_path_reported=self.search_path_reported, catalog=self.catalog
         )
+        if len(self.learned) and (why := self.learned.peek(self._exact_key(sql) or self._key(sql))) is not None:
+            return Route(Role.PRIMARY, why, traits.effects, False, traits=traits)
         if _standby_can_run(traits):
             return Route(self._read_role, traits.why, traits.effects, True, traits=traits)
         return Route(Role.PRIMARY, traits.why, traits.effects, False, traits=traits)

@@ -31,6 +31,7 @@ candidate 1       127.0.0.1:5433 (replica)
 candidate 2       127.0.0.1:5434 (replica)
 choice            load_balancing_mode = random
 without replicas  the primary takes it
+kind              select
 proven to read    yes
 tables            item
 shard keys        item.id = literal 1
@@ -41,6 +42,8 @@ role         primary
 reason       UPDATE is not known to be a read
 shard        0
 candidate 1  127.0.0.1:5432 (primary)
+kind         update
+writes       yes
 tables       item
 fingerprint  update item set name = ?
 """
@@ -125,4 +128,4 @@ def test_on_a_terminal_it_is_a_table(tmp_path: Path) -> None:
         assert process.wait(30) == 0
     assert b"\x1b[" in shown
     assert b"fingerprint" in shown
-    assert b"select [?]" in shown
+    assert b"select[?]" in shown

@@ -27,7 +27,12 @@ pytestmark = pytest.mark.trio
 WATCHED = "healthcheck_interval = 1000\n"
 world_of = partial(open_world, by="sockets")  # idle ones are watched only there
 AUTO: Final = ('["a", 1, "auto"]', '["b", 1, "auto"]', '["c", 1, "auto"]')
-SPLITTING: Final = 'default_role = "primary"\nquery_parser_enabled = true\nquery_parser_read_write_splitting = true\n'
+SPLITTING: Final = """\
+default_role = "primary"
+query_parser_enabled = true
+query_parser_read_write_splitting = true
+catalog_refresh = 0
+"""
 
 
 def auto(general: str = "", pool: str = 'default_role = "primary"', user: str = "pool_size = 2") -> Config:

@@ -170,7 +170,7 @@ def test_routes_are_counted(proxy: ProxyThread, console: psycopg.Connection[Any]
     counted = ("role", "calls", "misses", "healed", "reason")
     read = ("replica", 3, 1, 0, "a read-only query")
     assert tuple(found["select ? as counted, ?"][name] for name in counted) == read
-    assert found["select ?::int as prepared"]["calls"] == 8  # that it is prepared is one more
+    assert found["select $1::int as prepared"]["calls"] == 8  # that it is prepared is one more
     assert found["select ? as within"]["calls"] == 1
     assert found["begin"]["role"] == "primary"
     assert {(row["database"], row["user"]) for row in rows} == {("app", APP_USER)}
@@ -178,11 +178,10 @@ def test_routes_are_counted(proxy: ProxyThread, console: psycopg.Connection[Any]
 
 
 def test_rare_routes_are_summed_up(proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
-    columns = "select 1" + ", 1" * 60
+    columns = "select 1" + ", 1" * 130
     with psycopg.connect(proxy.dsn(), autocommit=True) as client:
         for length in range(len("select 1"), len(columns) + 1, 3):
             client.execute(columns[:length].encode())
-            client.execute(f"values ({columns[7:length]})".encode())
     *shown, rest = ask(console, "SHOW ROUTES")
     assert len(shown) == 100
     assert (rest["role"], rest["fingerprint"]) == (None, None)
@@ -232,9 +231,9 @@ def test_psql(proxy: ProxyThread, cluster: EmbeddedCluster, database: str) -> No
 
 def test_an_error_leaves_the_console_as_it_was(console: psycopg.Connection[Any]) -> None:
     with pytest.raises(psycopg.errors.SyntaxError, match="Unsupported query against the admin database"):
-        console.execute("SELECT 1")
-    with pytest.raises(psycopg.errors.FeatureNotSupported, match="simple query protocol"):
-        console.execute("SET a = %s", ["parameters need the extended protocol"])
+        console.execute("SELECT 2")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="takes no parameters"):
+        console.execute("SET a = %s", ["no parameters"])
     assert len(ask(console, "SHOW VERSION")) == 1
 
 

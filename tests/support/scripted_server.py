@@ -94,6 +94,13 @@ class ScriptedServer:
         for connection in self._connections:
             connection.cancel()
 
+    async def notify(self, pid: int, channel: str, payload: str) -> None:
+        """Tell all processes that listen to a channel; ``pid`` is the one that notifies."""
+        names = encode.cstring(channel) + encode.cstring(payload)
+        for process in tuple(self.backends.values()):
+            if channel in process.channels:
+                await process.notified(encode.message(b"A", pid.to_bytes(4) + names))
+
     def texts(self, pid: int | None = None) -> list[str]:
         """The statements of one backend, or of all."""
         return [text for by, text in self.statements if pid in (None, by)]

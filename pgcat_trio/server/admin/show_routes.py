@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import heapq
 from typing import TYPE_CHECKING, Final
 
-from ...routing.explain import fingerprint
+from ...routing.explain import shown
 from . import census
 from .answers import NUMERIC, TEXT, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ...routing.route import Route
     from ..supervisor import Supervisor
     from .answers import Value
 
@@ -32,15 +32,18 @@ def routes(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     NULL no text was looked at. What is beyond `MAX_ROWS` is summed up in one row more.
     """
     for database, user, cluster in census.clusters(supervisor):
-        known = [(key, route) for key, route in cluster.router.routes() if key is not None or route.tally.calls]
-        shown = heapq.nlargest(MAX_ROWS, known, key=lambda each: each[1].tally.calls)
-        for key, route in shown:
+        known = [each for each in cluster.router.routes() if each[0] is not None or each[2].tally.calls]
+        known.sort(key=_calls, reverse=True)
+        for text, exact, route in known[:MAX_ROWS]:
             tally = route.tally
             counted = (tally.calls, tally.misses, tally.healed)
-            text = None if key is None else fingerprint(key)
-            yield (database, user, route.role.value, *counted, route.why, text)
-        if len(known) > len(shown):
-            seen = {id(route) for _, route in shown}
-            rest = [route.tally for _, route in known if id(route) not in seen]
+            line = None if text is None else shown(text, exact=exact)
+            yield (database, user, route.role.value, *counted, route.why, line)
+        rest = [route.tally for _, _, route in known[MAX_ROWS:]]
+        if rest:
             sums = (sum(getattr(tally, name) for tally in rest) for name in ("calls", "misses", "healed"))
             yield (database, user, None, *sums, f"{len(rest)} more statements", None)
+
+
+def _calls(known: tuple[bytes | None, bool, Route]) -> int:
+    return known[2].tally.calls
