@@ -68,6 +68,7 @@ class Cluster:
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
+        self._chosen: Pool | None = None  # whose turn it was when there was no backend
         self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
@@ -133,9 +134,12 @@ class Cluster:
             return live[0].take_idle(now)
         for pool in self.balancer.next_order(live):
             backend = pool.take_idle(now)
-            if backend is not None or not pool.full:
-                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+            if backend is not None:
                 return backend
+            if not pool.full:
+                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+                self._chosen = pool
+                return None
         return None
 
     def candidates(self, waiter: Waiter) -> Sequence[Pool]:
@@ -145,7 +149,11 @@ class Cluster:
         behind all the same (PgCat unbans them all then).
         """
         balancer, role = self.balancer, waiter.role
-        choices: list[Sequence[Pool]] = [balancer.order(balancer.live[role])]
+        chosen, self._chosen = self._chosen, None
+        live: Sequence[Pool] = balancer.order(balancer.live[role])
+        if chosen is not None and chosen in live:
+            live = (chosen, *(pool for pool in live if pool is not chosen))
+        choices = [live]
         if waiter.may_write:
             choices.append(balancer.live[Role.PRIMARY])
         choices.append(balancer.order(balancer.usable[role]))
