@@ -205,9 +205,9 @@ def ssl_mode(value: object) -> SslMode:
 def server_role(value: object) -> Role:
     """The role of a server: any but ``any``."""
     role = ALSO_SPELLED.get(value, value) if isinstance(value, str) else value
-    if role in (Role.PRIMARY, Role.REPLICA, Role.MIRROR):
+    if role in (Role.PRIMARY, Role.REPLICA, Role.AUTO, Role.MIRROR):
         return Role(str(role))
-    raise ValueError(f"must be one of primary, replica, mirror; got {describe(value)}")
+    raise ValueError(f"must be one of primary, replica, auto, mirror; got {describe(value)}")
 
 
 def default_role(value: object) -> Role:
