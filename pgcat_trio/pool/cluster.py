@@ -225,12 +225,15 @@ class Cluster:
         if not self.user.query_wait_timeout_s:
             waiter.deadline = deadline
 
-    def _exhausted(self, *, dialing: bool) -> PoolExhausted:
+    def _exhausted(self, *, dialing: bool, paused: bool) -> PoolExhausted:
         key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
-        all_in_use = f"All are in use: raise pool_size or {key}, or shorten the transactions."
+        hint = f"All are in use: raise pool_size or {key}, or shorten the transactions."
+        if paused:
+            hint = "An administrator has paused it."
+        elif dialing:
+            hint = "The server has not answered to a new connection yet."
         return PoolExhausted(
-            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s",
-            hint="The server has not answered to a new connection yet." if dialing else all_in_use,
+            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s", hint=hint
         )
 
     def sweep(self, now: float) -> None:
@@ -250,10 +253,10 @@ class Cluster:
         if (dialing or paused) and not self.user.query_wait_timeout_s:
             return
         self.waiters.remove(waiter)
-        if unreached and not dialing:
+        if unreached and not (dialing or paused):
             waiter.refused(failover.reason(self.name, self.pools, waiter))
         else:
-            waiter.refused(self._exhausted(dialing=dialing))
+            waiter.refused(self._exhausted(dialing=dialing, paused=paused))
 
     # -- what pools report -----------------------------------------------------------------------------------------
 
