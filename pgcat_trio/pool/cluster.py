@@ -167,6 +167,7 @@ class Cluster:
             waiter = TaskWaiter(role, fallback_to_primary)
             waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
+            backend.pool.usage.wait_s += trio.current_time() - now
         backend.transport.unwatch()
         return backend
 

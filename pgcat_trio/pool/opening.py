@@ -106,7 +106,7 @@ class Opening(ABC):
         """Itself, as others know it."""
 
     @abstractmethod
-    def release(self, backend: Backend) -> None:
+    def release(self, backend: Backend, now: float | None = None) -> None:
         """Take a backend back, in whatever state."""
 
     @abstractmethod
@@ -169,6 +169,7 @@ class Opening(ABC):
             backend.on_idle_data = partial(self.idle_data, backend)
             self._hear_rest(backend, greeting.rest)
             self.backends.add(backend)
+            self._pool.usage.opened(backend)
             self.owner.greeted(self._pool, greeting.parameters)
             log.info("backend.opened", pool=self.name, pid=backend.pid, tls=greeting.transport.encrypted)
             return backend

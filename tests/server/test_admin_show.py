@@ -42,6 +42,12 @@ COLUMNS = {
         NUMERIC: "transaction_count query_count bytes_sent bytes_received age_seconds prepare_cache_hit "
         "prepare_cache_miss prepare_cache_eviction prepare_cache_size",
     },
+    "STATS": {
+        TEXT: "instance database user",
+        NUMERIC: "total_xact_count total_query_count total_received total_sent total_xact_time total_query_time "
+        "total_wait_time total_errors avg_xact_count avg_query_count avg_recv avg_sent avg_errors avg_xact_time "
+        "avg_query_time avg_wait_time",
+    },
     "USERS": {TEXT: "name pool_mode"},
     "CONFIG": {TEXT: "key value default changeable"},
     "ROUTES": {TEXT: "database user role reason fingerprint", NUMERIC: "calls misses healed"},
