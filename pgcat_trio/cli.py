@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 import trio
+from trio_util import wait_any
 
 from ._version import __version__
 from .config import diff, load_config
@@ -28,6 +29,8 @@ from .errors import BindError, ConfigError
 from .net.tls import client_facing_context, server_facing_context
 from .observe import log as observe_log
 from .server import explaining, signals
+from .server.handover import Predecessor
+from .server.sockets import take_legacy
 from .server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -76,13 +79,19 @@ async def _run(path: str) -> None:
         log.info("server.starting", version=__version__, config=config.path, pid=os.getpid())
         for warning in config.warnings:
             log.warning("config.warning", problem=warning)
-        supervisor, serving = Supervisor(config), trio.Event()
+        legacy = take_legacy(os.environ)
+        predecessor = Predecessor(legacy.control) if legacy is not None and legacy.control is not None else None
+        supervisor, serving = Supervisor(config, legacy), trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(signals.obey, received, supervisor, serving)
             async with trio.open_nursery() as server:
                 await server.start(supervisor.run)
                 serving.set()
+                if predecessor is not None:
+                    nursery.start_soon(predecessor.run, supervisor.cancel_keys)
                 nursery.start_soon(signals.autoreload, supervisor, seen)
+            if predecessor is not None:
+                await wait_any(predecessor.gone.wait, supervisor.ending.impatient.wait)
             nursery.cancel_scope.cancel()
 
 

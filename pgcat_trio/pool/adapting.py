@@ -13,7 +13,8 @@ import attrs
 
 from ..config.keys import key_of
 from ..config.model import Pool as PoolConfig
-from ..routing.route import Router
+from ..routing.overrides import Routers
+from .catalog import CatalogKeeper
 from .settings import Tracking
 
 if TYPE_CHECKING:
@@ -35,8 +36,7 @@ _NO_ROUTING: Final = frozenset(
 def adapt(cluster: Cluster, config: PoolConfig, user: User) -> None:
     """Put the limits, timeouts and routing of ``config`` and ``user`` in force; the servers are not looked at."""
     if _routing(config) != _routing(cluster.config):
-        cluster.router = Router.for_pool(config)
-        cluster.greetings.go_home(cluster.router.session.role)
+        _reroute(cluster, config)
     if cluster.statements is not None:
         cluster.statements.resize(config.prepared_statements_cache_size)
     if config.track_parameters != cluster.config.track_parameters:
@@ -67,6 +67,20 @@ def rearrange(cluster: Cluster, added: list[Pool], removed: list[Pool], order: l
 
 def _routing(config: PoolConfig) -> list[object]:
     return [getattr(config, field.name) for field in attrs.fields(PoolConfig) if field.name not in _NO_ROUTING]
+
+
+def _reroute(cluster: Cluster, config: PoolConfig) -> None:
+    """Other routers, which know what the last ones knew of the database."""
+    cluster.routers = Routers(config)
+    router = cluster.routers.usual
+    router.use(cluster.router.catalog)
+    cluster.router = router
+    cluster.greetings.go_home(router.session.role)
+    cluster.catalog.retire()
+    cluster.catalog = CatalogKeeper(cluster.name, router, cluster.pools, config.catalog_refresh_s)
+    for pool in cluster.pools:
+        if pool.backends:
+            cluster.catalog.greeted(pool)
 
 
 def _limit(pool: Pool, user: User) -> None:

@@ -112,6 +112,7 @@ class Switchboard:
         self._marks: list[Joining] = []  # to be set by this connection
         self._changed = trio.Event()
         self._running = False
+        self._transport: Transport | None = None
 
     def subscribe(self, subscriber: Subscriber, channels: frozenset[bytes]) -> Joining:
         """Tell it what is notified on some more channels, from a mark on: whoever calls this has it set.
@@ -180,6 +181,11 @@ class Switchboard:
         for subscriber in self._subscribers():
             subscriber.moved()
 
+    def sever(self) -> None:
+        """The server is down without a word: end the connection from here, and with it all that depends on it."""
+        if self._transport is not None:
+            self._transport.sever()
+
     def end(self, reason: ProxyError) -> None:
         """Tell everybody that it is over."""
         subscribers = self._subscribers()
@@ -204,7 +210,7 @@ class Switchboard:
         error: ProxyError = ShuttingDown("the proxy is shutting down")
         try:
             while self._wanted():
-                transport = await self._connect()
+                transport = self._transport = await self._connect()
                 await Wire(self, transport).run()
                 transport.close()
                 self._heard.clear()
@@ -214,6 +220,7 @@ class Switchboard:
             log.warning("listener.lost", pool=self.name, reason=problem.message, clients=len(self._subscribers()))
         finally:
             self._running = False
+            self._transport = None
             self.pid = 0
             self._heard.clear()
             if transport is not None:

@@ -47,13 +47,13 @@ class Pauses:
                 pool.paused = wanted[pool]
             if not changed:
                 continue
+            if not all(wanted.values()):
+                cluster.forgive(trio.current_time())  # before they are given something to wait for
             cluster.refresh()
             for pool in changed:
                 if pool.paused:
                     pool.replace_backends("paused")
                 pool.departures.unpark_all()  # those who wait for the pause to be complete
-            if not all(wanted.values()):
-                cluster.forgive(trio.current_time())
             cluster.reconsider()
 
 

@@ -23,6 +23,8 @@ from .settings import USUAL, Tracking
 from .usage import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..config.model import General, Role, User
     from ..net.poller import Poller
     from .backend import Backend
@@ -55,10 +57,14 @@ class Pool(Opening):
         *,
         reset: bool = True,
         tracking: Tracking = USUAL,
+        weight: int = 1,
+        zone: str | None = None,
         usage: Usage | None = None,
     ) -> None:
         super().__init__(owner, server, role, target, user, options, nursery, poller)
         self.tracking = tracking
+        self.weight = weight
+        self.zone = zone
         self.usage = usage or Usage(trio.current_time())
         self.idle: deque[Backend] = deque()
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
@@ -66,6 +72,7 @@ class Pool(Opening):
         """The cancel requests under way: each is set when it has arrived."""
         self.reset = reset
         """Backends are cleaned for the next client."""
+        server.watchers[self.server_changed] = None
 
     @property
     def _pool(self) -> Pool:
@@ -75,6 +82,10 @@ class Pool(Opening):
     def busy(self) -> int:
         """Backends that are not idle."""
         return len(self.backends) - len(self.idle)
+
+    def start_soon(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the pool's owner for as long as pools live, if it does not end before."""
+        self._nursery.start_soon(async_fn)
 
     # -- idle backends ---------------------------------------------------------------------------------------------
 
@@ -153,6 +164,7 @@ class Pool(Opening):
             reason = problem.message
         self.idle.remove(backend)
         self.close(backend, reason)
+        self.server.suspect()
         return False
 
     # -- giving back -----------------------------------------------------------------------------------------------
@@ -169,6 +181,8 @@ class Pool(Opening):
             else:
                 self.close(backend, "server_lifetime reached")
         elif backend.lost:
+            if backend.broken is not None or backend.last_words() is not None:
+                self.server.suspect()
             abandoned = backend.broken is None and bool(backend.upstream.expected.queue)
             self.close(backend, backend.blemish)
             if abandoned:
@@ -210,12 +224,15 @@ class Pool(Opening):
         self.usage.closed(backend)
         self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
+        if self.retired:
+            self._forget_server()
 
     def retire(self) -> None:
         """The pool is not used any more: its backends go, and nobody is listened for."""
         self.retired = True
         self.switchboard.retire()
         self.replace_backends("retired")
+        self._forget_server()
 
     def replace_backends(self, reason: str) -> None:
         """Close the idle backends now and the others when they come back."""
@@ -223,6 +240,24 @@ class Pool(Opening):
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:
             self.close(idle, reason)
+
+    def _forget_server(self) -> None:
+        """Care no more for a server of which nothing is left to end."""
+        if not (self.backends or self.opening):
+            self.server.watchers.pop(self.server_changed, None)
+
+    def server_changed(self) -> None:
+        """A server that is down, or fenced off, does not end its connections itself: who waits for it hears it now."""
+        state = self.server.state
+        if state.serves:
+            return
+        reason = f"server {self.target.address} is {state.status}: {state.reason}"
+        while (idle := self.take_unchecked()) is not None:
+            self.close(idle, reason)
+        for backend in tuple(self.backends):
+            backend.broken = backend.broken or reason
+            backend.transport.sever()
+        self.switchboard.sever()
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 

@@ -99,10 +99,11 @@ class Catalog:
                     return f"uses the type {name[:63]}, whose casts are not known to be read-only"
         return None
 
-    def with_lists_of(self, other: Catalog) -> Catalog:
-        """The same with the operator's lists of another one."""
-        lists = (other.read_functions, other.write_functions, other.write_tables)
-        return attrs.evolve(self, read_functions=lists[0], write_functions=lists[1], write_tables=lists[2])
+    def with_lists(self, read_functions: NameList, write_functions: NameList, write_tables: NameList) -> Catalog:
+        """The same under an operator's lists."""
+        return attrs.evolve(
+            self, read_functions=read_functions, write_functions=write_functions, write_tables=write_tables
+        )
 
 
 EMPTY: Final = Catalog()

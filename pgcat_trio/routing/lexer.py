@@ -46,7 +46,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
-_ASCII = bytes(range(128)) + b"_" * 128  # for bytes.translate
+UNDERSCORES = bytes(range(128)) + b"_" * 128
+"""For `bytes.translate`: what letters outside ASCII become in tokens."""
 _BACKSLASH_AFTER_LETTER = re.compile(rb"[\x80-\xff]\\")
 
 _BLOCK_CHANGE = {"CASE": 1, "END": -1}
@@ -109,7 +110,7 @@ def split(sql: bytes) -> list[Statement]:
     tokens: list[str] = []
     start = end = parentheses = blocks = 0
     doubt: str | None = None
-    plain = sql.translate(_ASCII).decode("ascii")
+    plain = sql.translate(UNDERSCORES).decode("ascii")
     upper = plain.upper()
     for kind, first, last in scan(sql):
         text = upper[first:last] if kind == "word" else _PLACEHOLDER.get(kind) or plain[first:last]

@@ -8,7 +8,7 @@ import attrs
 
 from pgcat_trio.config.model import Role
 from pgcat_trio.routing.cache import TextCache
-from pgcat_trio.routing.catalog import EMPTY
+from pgcat_trio.routing.catalog import EMPTY, NameList
 from pgcat_trio.routing.classify import classify
 from pgcat_trio.routing.effects import LONG_TEXT_BYTES, Effect, effects_of, is_telling
 from pgcat_trio.routing.fingerprint import fingerprint, without_literals
@@ -88,6 +88,10 @@ class Router:
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self.decided: TextCache[Route] = TextCache(cache_entries)
         self._past: dict[bytes, Tally] = {}  # of what has been forgotten
+        self.learned: TextCache[str] = TextCache(cache_entries)
+        """Texts that no replica can run, though they look like reads, and why: by fingerprint, see `learn_write`."""
+        self.healed = 0
+        """Requests that a replica could not run, and another server has (`session.healing`)."""
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
         self._plain = self._unread("a statement prepared earlier", Effect.NONE)
         self.unknown = self._unread("a request that cannot be read as a whole", Effect.UNKNOWN)
@@ -99,13 +103,16 @@ class Router:
     @classmethod
     def for_pool(cls, pool: Pool) -> Router:
         """The router that a pool's configuration asks for."""
-        return cls(
+        router = cls(
             pool.default_role,
             pool.query_parser_enabled,
             pool.query_parser_read_write_splitting,
             pool.primary_reads_enabled,
             pool.query_parser_max_length,
         )
+        lists = map(NameList.of, (pool.read_functions, pool.write_functions, pool.write_tables))
+        router.catalog = EMPTY.with_lists(*lists)
+        return router
 
     def in_doubt(self, route: Route) -> Route:
         """The same request where more may follow that belongs to it, unseen: with splitting, to the primary."""
@@ -116,7 +123,8 @@ class Router:
 
     def use(self, catalog: Catalog) -> bool:
         """Decide by this catalog from now on, and by the lists of the one before; False if it says nothing new."""
-        catalog = catalog.with_lists_of(self.catalog)
+        lists = (self.catalog.read_functions, self.catalog.write_functions, self.catalog.write_tables)
+        catalog = catalog.with_lists(*lists)
         if catalog == self.catalog:
             return False
         self.catalog = catalog
@@ -140,6 +148,16 @@ class Router:
             found = self._decide_once(sql)
             self.cache.put(key, found)
         return found
+
+    def learn_write(self, sql: bytes, why: str) -> None:
+        """From now on, as long as it is remembered at all, whatever has the fingerprint of this text is no read."""
+        tally = self.route(sql).tally
+        self.learned.put(self._exact_key(sql) or self._key(sql), why)
+        found = attrs.evolve(self._decide(sql), tally=tally)
+        self.cache.put(self._key(sql), found)
+        if (key := self._exact_key(sql)) is not None:
+            self.decided.put(key, found)
+        self.era = object()
 
     def _key(self, sql: bytes) -> bytes:
         return without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
@@ -209,6 +227,8 @@ class Router:
         traits = classify(
             sql, max_length=self.max_length, search_path_reported=self.search_path_reported, catalog=self.catalog
         )
+        if len(self.learned) and (why := self.learned.peek(self._exact_key(sql) or self._key(sql))) is not None:
+            return Route(Role.PRIMARY, why, traits.effects, False, traits=traits)
         if _standby_can_run(traits):
             return Route(self._read_role, traits.why, traits.effects, True, traits=traits)
         return Route(Role.PRIMARY, traits.why, traits.effects, False, traits=traits)

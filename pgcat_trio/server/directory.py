@@ -18,9 +18,9 @@ from ..net.tls import server_facing_context
 from ..pool.adapting import adapt, adapt_pool, rearrange
 from ..pool.cluster import Cluster
 from ..pool.connect import Target
+from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
-from ..pool.server import Server
 from ..pool.usage import Usages
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..config.model import Server as ServerConfig
     from ..config.plan import PoolChange, ReloadPlan
     from ..net.poller import Poller
+    from ..pool.server import Server
 
 log = structlog.get_logger("pgcat_trio.config")
 
@@ -44,7 +45,7 @@ class Directory:
     def __init__(self, config: Config, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
-        self.servers: dict[str, Server] = {}
+        self.fleet = Fleet(nursery)
         self.pauses = Pauses()
         self.usages = Usages()
         self._leaving: list[tuple[tuple[str, str], Pool]] = []
@@ -56,14 +57,13 @@ class Directory:
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
+        self.fleet.settle(self.clusters.values(), config.general)
 
     def apply(self, config: Config, plan: ReloadPlan) -> None:
         """Put a new configuration in force as ``plan`` says. Raises `ConfigError`, and then nothing has changed."""
         self._ssl_context = context_of(config)
         self.config = config
         self._verifiers.clear()
-        for server in self.servers.values():
-            server.ban_time_s = config.general.ban_time_s
         replaced = [change.pool for change in plan.changed if change.reach is Reach.REPLACE]
         retired = {key: self.clusters.pop(key) for key in (*replaced, *plan.removed)}
         for key, cluster in retired.items():
@@ -80,6 +80,7 @@ class Directory:
                 else:
                     self._add(pool, user)
                     log.info("pool.created", database=pool.name, user=user.username)
+        self.fleet.settle(self.clusters.values(), config.general)
         self.pauses.apply(self.clusters)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
         for (database, user_name), cluster in retired.items():
@@ -87,8 +88,11 @@ class Directory:
             log.info("pool.retired", database=database, user=user_name)
         self.leaving()
         self.usages.keep({pool.usage for pool in self.pools()})
-        in_use = {pool.server for pool in self.pools()}
-        self.servers = {address: server for address, server in self.servers.items() if server in in_use}
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All servers by their addresses."""
+        return self.fleet.servers
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
@@ -159,12 +163,16 @@ class Directory:
         for pool in cluster.pools:
             adapt_pool(pool, self.config.general, self._target(shard, user, pool.target.host, pool.target.port))
         if change is None:
+            cluster.refresh()
             return
         wanted = {server_name(server): server for server in shard.servers}
         added = {name: self._pool(cluster, server) for name, server in wanted.items() if name not in known}
         removed = [pool for name, pool in known.items() if name not in wanted]
+        for name in wanted.keys() & known.keys():
+            known[name].weight, known[name].zone = wanted[name].weight, wanted[name].zone
         self._leaving += [((config.name, user.username), pool) for pool in removed]
         rearrange(cluster, list(added.values()), removed, [(known | added)[name] for name in wanted])
+        cluster.refresh()
         if change.reach is Reach.RECONNECT:
             for pool in cluster.pools:
                 pool.replace_backends("the configuration has changed")
@@ -173,12 +181,9 @@ class Directory:
 
     def _pool(self, cluster: Cluster, server: ServerConfig) -> Pool:
         target = self._target(served_shard(cluster.config), cluster.user, server.host, server.port)
-        known = self.servers.get(target.address)
-        if known is None:
-            known = self.servers[target.address] = Server(target.address, self.config.general.ban_time_s)
         return Pool(
             cluster,
-            known,
+            self.fleet.server(target.address, self.config.general.ban_time_s),
             Role(server.role),
             target,
             cluster.user,
@@ -187,6 +192,8 @@ class Directory:
             self._poller,
             reset=cluster.config.cleanup_server_connections,
             tracking=cluster.tracking,
+            weight=server.weight,
+            zone=server.zone,
             usage=self.usages.of(
                 (cluster.config.name, cluster.user.username, server_name(server)), trio.current_time()
             ),

@@ -44,6 +44,8 @@ class Ending:
 
     def __init__(self, connections: set[Connection], timeout_s: Callable[[], float]) -> None:
         self.begun = trio.Event()
+        self.impatient = trio.Event()
+        """Set once it is not only clients that are waited for."""
         self.manner: Manner | None = None
         self._connections = connections
         self._timeout_s = timeout_s
@@ -60,6 +62,8 @@ class Ending:
             return
         self.manner = manner
         self.begun.set()
+        if self.draining:
+            self.impatient.set()
         if self._sessions is not None:
             self._proceed(self._sessions)
 

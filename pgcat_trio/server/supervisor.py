@@ -21,7 +21,7 @@ from trio_util import periodic
 
 from .._version import __version__
 from ..config import AuthType, diff, keep_boot_only, load_config
-from ..errors import BindError, ConfigError, LoginRefused, ServerLoginFailed, TooManyClients
+from ..errors import ConfigError, LoginRefused, ServerLoginFailed, TooManyClients
 from ..net import poller as net_poller
 from ..net.tls import client_facing_context, own_certificate
 from ..session.cancel import CancelKeys
@@ -30,6 +30,7 @@ from ..wire.scram import server_end_point
 from .directory import Directory, context_of
 from .ending import Ending, see_off
 from .listener import Connection, serve_connection
+from .sockets import open_listeners
 
 if TYPE_CHECKING:
     from ..config import ReloadPlan
@@ -37,14 +38,12 @@ if TYPE_CHECKING:
     from ..pool.cluster import Cluster
     from ..pool.pool import Pool
     from ..session.gateway import Account
+    from .sockets import Legacy
 
 log = structlog.get_logger("pgcat_trio")
 
 SWEEP_PERIOD_S: Final = 1 / 3
 """How exactly timeouts are kept (PgBouncer's janitor runs as often)."""
-
-_BACKLOG: Final = 1024
-"""Connections that may wait for accept: as many as may storm in after a restart of the application."""
 
 _LAST_ERRANDS_S: Final = 2.0
 """How long the cancel requests for what was cut may take."""
@@ -54,9 +53,16 @@ _OWN_MISTAKES: Final = ("28", "3D")
 
 
 class Supervisor:
-    """One running proxy. `serve` makes one; what it offers to sessions is `session.gateway.Gateway`."""
+    """One running proxy. `serve` makes one; what it offers to sessions is `session.gateway.Gateway`.
 
-    def __init__(self, config: Config) -> None:
+    ``legacy`` are sockets to listen on in place of those that the configuration says.
+    """
+
+    def __init__(self, config: Config, legacy: Legacy | None = None) -> None:
+        self.listeners: list[trio.SocketListener] = []
+        self.handing_over = False
+        """A new process is being started (see `handover`)."""
+        self._legacy = legacy
         self.cancel_keys = CancelKeys()
         self.connections: set[Connection] = set()
         self.poller = net_poller.Poller() if net_poller.AVAILABLE else None
@@ -125,7 +131,7 @@ class Supervisor:
 
         Raises `BindError`, and `ConfigError` if a server says that the configuration is wrong.
         """
-        listeners = await _open_listeners(self.general)
+        self.listeners = listeners = await open_listeners(self.general, self._legacy)
         refusal: ConfigError | None = None
         self.addresses = [listener.socket.getsockname()[:2] for listener in listeners]
         try:
@@ -261,14 +267,6 @@ def _client_tls(config: Config) -> ClientTls | None:
             "(Ed25519); use an RSA or ECDSA certificate, or scram-sha-256"
         )
     return ClientTls(context, end_point)
-
-
-async def _open_listeners(general: General) -> list[trio.SocketListener]:
-    try:
-        return await trio.open_tcp_listeners(general.port, host=general.host, backlog=_BACKLOG)
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
-        raise BindError(f"cannot listen on {general.host}:{general.port}: {reason}") from None
 
 
 async def serve(

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import structlog
 
-from ..config.model import Pinning
+from ..config.model import Pinning, PoolMode
 from ..errors import FeatureNotSupported, ServerError
 from ..pool.inspection import Findings, Inspection
 from ..routing.changes import setting_changes
 from ..routing.effects import PINNING, Effect
+from ..routing.lexer import split
 from ..wire import codes, encode
 from .leftovers import NO_CHANGES, SUSPECT, Leftovers, portable, reasons
 from .names import FOREIGN
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pgcat_trio.session")
 
 _UNLISTEN: Final = "UNLISTEN *"
+
+_OWN_NAME: Final = "pgcat_own"
 
 _CANCELED: Final = "57014"
 _UNHURRIED: Final = "SET LOCAL statement_timeout TO 0"
@@ -184,12 +187,19 @@ class Keeper(Resetter):
             leftovers.later = Effect.NONE
         return sql
 
+    def _own_request(self, sql: str) -> bytes:
+        if self.mode is not PoolMode.SESSION:
+            return encode.query(sql)
+        # There the unnamed statement is the client's own, and a Query would take it away.
+        text = sql.encode("utf-8", "surrogateescape")
+        return encode.requests((text[each.start : each.end] for each in split(text)), _OWN_NAME)
+
     def _send_own(self, backend: Backend, sql: str) -> None:
         if self.names is not None:
             self.names.unnamed_there = FOREIGN  # a Query takes it away
         backend.upstream.captured = []
         backend.upstream.expected.sent_own_query()
-        self._send(backend, encode.query(sql), b"", unsynced=False)
+        self._send(backend, self._own_request(sql), b"", unsynced=False)
 
     def _heard(self, backend: Backend, leftovers: Leftovers) -> bytes:
         """The answer to our question is there: returns what the client has been waiting for."""

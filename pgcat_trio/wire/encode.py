@@ -147,6 +147,17 @@ def query(sql: str | bytes) -> bytes:
     return message(b"Q", cstring(sql))
 
 
+def requests(statements: Iterable[bytes], name: str) -> bytes:
+    """Statements by the extended protocol, up to a Sync: the unnamed statement and portal are left as they are.
+
+    ``name`` is that of a statement and a portal, which are there only in the meantime.
+    """
+    named = cstring(name)
+    end = message(b"E", named + bytes(4)) + message(b"C", b"P" + named) + message(b"C", b"S" + named)
+    bind = message(b"B", named + named + bytes(6)) + end
+    return b"".join(message(b"P", named + cstring(sql) + bytes(2)) + bind for sql in statements) + SYNC
+
+
 def copy_fail(reason: str) -> bytes:
     """CopyFail: ends a COPY FROM STDIN without success."""
     return message(b"f", cstring(reason))

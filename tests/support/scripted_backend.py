@@ -163,6 +163,7 @@ class ScriptedBackend:
             await self.send(notifications + encode.ready_for_query(self.status))
 
     async def _simple(self, text: str) -> None:
+        self._prepared.pop(b"", None)
         statements = [part.strip() for part in texts.STATEMENTS.findall(text) if part.strip()]
         if not statements:
             self.server.statements.append((self.pid, ""))
@@ -187,11 +188,32 @@ class ScriptedBackend:
         elif kind == codes.EXECUTE:
             await self._execute(self._portal, described=False)
         else:
+            if body[:1] == b"S":
+                self._prepared.pop(body[1:-1], None)
             await self.send(encode.message(b"3", b""))
 
     # -- statements ------------------------------------------------------------------------------------------------
 
+    async def _check(self, *, simple: bool) -> None:
+        """The proxy's question how the server is (`pool.probe`)."""
+        server = self.server
+        server.checks += 1
+        await server.at("check")
+        if server.simple and not simple:
+            raise Refusal("42501", "permission denied for function pg_control_system")
+        position = f"{server.position >> 32:X}/{server.position & 0xFFFFFFFF:X}"
+        file = None if server.standby else f"{server.timeline:08X}0000000000000001"
+        timeline = str(server.timeline) if server.standby else None
+        row = ["t" if server.standby else "f", position, file, timeline, "0.5" if server.standby else None, "7"]
+        if simple:
+            row[1:] = [None] * 5
+        columns = [(name, 25) for name in ("standby", "position", "file", "timeline", "replayed", "system")]
+        await self.send(encode.row_description(columns) + encode.data_row(row) + encode.command_complete("SELECT 1"))
+
     async def _execute(self, statement: str, *, described: bool = True) -> None:
+        if statement.startswith("SELECT standby, "):
+            await self._check(simple="NULL, NULL" in statement)
+            return
         self.server.statements.append((self.pid, statement))
         await self.server.at("statement")
         if self._refusal is not None:
@@ -209,6 +231,8 @@ class ScriptedBackend:
                 await self._rows([str(number) for number in range(1, int(match[1]) + 1)], described)
             elif re.match("SELECT 1/0", statement):
                 raise Refusal("22012", "division by zero")
+            elif "pgcat_refuses_this" in statement:
+                raise Refusal("42883", "function pg_catalog.pgcat_refuses_this() does not exist")
             elif re.match(r"\(?SELECT '[A-Z_]+',", statement):
                 await self._inspected(statement, described)
             elif re.match("SELECT", statement):
