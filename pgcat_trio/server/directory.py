@@ -19,12 +19,13 @@ from ..pool.cluster import Cluster
 from ..pool.connect import Target
 from ..pool.fleet import Fleet
 from ..pool.pool import Pool
+from ..pool.resolver import Resolver
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import trio
 
@@ -50,6 +51,7 @@ class Directory:
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
         self._mock_secret = secrets.token_bytes(32)
         self._ssl_context = self._server_facing_context(config)
+        self.resolver = Resolver(lambda: self.config.general, self._hosts, self._moved)
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
@@ -81,6 +83,16 @@ class Directory:
         """Every pool of every cluster."""
         for cluster in self.clusters.values():
             yield from cluster.pools
+
+    def _hosts(self) -> set[str]:
+        return {pool.target.host for pool in self.pools()}
+
+    def _moved(self, host: str, addresses: Collection[str]) -> None:
+        """A name stands for these addresses now."""
+        for pool in self.pools():
+            if pool.target.host == host:
+                pool.move(addresses)
+        self.fleet.move(host, addresses)
 
     def physical_pool(self, database: str, user: str) -> str:
         """See `gateway.Gateway.physical_pool`."""
@@ -183,6 +195,7 @@ class Directory:
             password=password.reveal() if password is not None else None,
             ssl_mode=self.config.general.server_tls,
             ssl_context=self._ssl_context,
+            resolver=self.resolver,
         )
 
     @staticmethod

@@ -141,6 +141,7 @@ class Supervisor:
                 process.start_soon(self._sweep)
                 async with trio.open_nursery() as pools:
                     self._directory = Directory(self._config, pools, self.poller)
+                    pools.start_soon(self._directory.resolver.run)
                     try:
                         await self._serve(listeners, task_status)
                     except ConfigError as error:

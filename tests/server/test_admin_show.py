@@ -44,12 +44,14 @@ COLUMNS = {
     },
     "USERS": {TEXT: "name pool_mode"},
     "CONFIG": {TEXT: "key value default changeable"},
+    "DNS_HOSTS": {TEXT: "hostname addrs", INT4: "ttl"},
     "ROUTES": {TEXT: "database user role reason fingerprint", NUMERIC: "calls misses healed"},
     "BANS": {TEXT: "db user role host reason ban_time ban_duration_seconds ban_remaining_seconds"},
 }
 ORDER = {
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections "
     "current_connections paused disabled",
+    "DNS_HOSTS": "hostname ttl addrs",
     "ROUTES": "database user role calls misses healed reason fingerprint",
     # What PgCat has not stands last.
     "CLIENTS": "client_id database user application_name state transaction_count query_count error_count age_seconds "
