@@ -4,6 +4,8 @@
     pgcat-trio check FILE    say everything that is wrong with a configuration
     pgcat-trio explain FILE SQL
                              say where statements would go, and why
+    pgcat-trio plan [OLD] NEW
+                             say what a reload would change
     pgcat-trio demo          a cluster, the proxy and a workload to look at
 
 Exit codes: 0 after a clean shutdown, 78 (EX_CONFIG of sysexits.h, as PgCat's) for a configuration that cannot be used
@@ -22,7 +24,7 @@ import trio
 from trio_util import wait_any
 
 from ._version import __version__
-from .config import load_config
+from .config import diff, load_config
 from .errors import BindError, ConfigError
 from .net.tls import client_facing_context, server_facing_context
 from .observe import log as observe_log
@@ -98,7 +100,8 @@ def _serve_parser() -> argparse.ArgumentParser:
         prog="pgcat-trio",
         description="A PostgreSQL proxy: pools connections, sends reads to replicas and writes to the primary.",
         epilog="Commands: `pgcat-trio check FILE` says everything that is wrong with a configuration; "
-        "`pgcat-trio explain FILE SQL` says where a statement would go; `pgcat-trio demo` shows the proxy at work. "
+        "`pgcat-trio explain FILE SQL` says where a statement would go; `pgcat-trio plan OLD NEW` says what a reload "
+        "would change; `pgcat-trio demo` shows the proxy at work. "
         "Files of these names are ./check and so on.",
     )
     parser.add_argument(
@@ -227,8 +230,8 @@ def _texts(argument: str) -> list[bytes]:
     return [os.fsencode(argument)]
 
 
-def _tabulate(rows: Sequence[tuple[str, str]]) -> None:
-    """Two columns; the first one stands out on a terminal, if there is the library that does it."""
+def _tabulate(rows: Sequence[Sequence[str]]) -> None:
+    """In columns; the first one stands out on a terminal, if there is the library that does it."""
     if sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -239,13 +242,42 @@ def _tabulate(rows: Sequence[tuple[str, str]]) -> None:
         else:
             table = Table.grid(padding=(0, 2))
             table.add_column(style="bold cyan", no_wrap=True)
-            for name, value in rows:
-                table.add_row(name, Text(value))
+            for name, *values in rows:
+                table.add_row(name, *map(Text, values))
             Console().print(table)
             return
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        _say(f"{name:{width}}  {value}")
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# -- pgcat-trio plan [OLD] NEW -------------------------------------------------------------------------------------
+
+
+def _plan(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pgcat-trio plan",
+        description="Say what a reload would keep, change, add and retire. RELOAD DRY RUN, on the admin console of a "
+        "running proxy, compares its file with what it runs.",
+    )
+    served = os.environ.get("CONFIG_FILE") or "pgcat.toml"
+    parser.add_argument("old", nargs="?", default=served, metavar="OLD", help=f"what runs (default: {served})")
+    parser.add_argument("new", metavar="NEW", help="what shall run")
+    options = parser.parse_args(arguments)
+    configs = []
+    for path in (options.old, options.new):
+        try:
+            config = load_config(path)
+            _check_tls(config)
+        except ConfigError as error:
+            _complain(_problems(error, path))
+            return EX_CONFIG
+        configs.append(config)
+    plan = diff(*configs)
+    _tabulate([(action, f"{pool}/{user}" if user else pool, what) for action, pool, user, what in plan.rows()])
+    if plan.is_empty:
+        _say("nothing changes")
+    return 0
 
 
 # -- pgcat-trio demo -----------------------------------------------------------------------------------------------
@@ -262,7 +294,7 @@ def _demo(arguments: Sequence[str]) -> int:
 
 # -- words ---------------------------------------------------------------------------------------------------------
 
-COMMANDS: Final = {"check": _check, "demo": _demo, "explain": _explain}
+COMMANDS: Final = {"check": _check, "demo": _demo, "explain": _explain, "plan": _plan}
 
 
 def _problems(error: BaseException, path: str) -> list[str]:

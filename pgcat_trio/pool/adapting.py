@@ -13,7 +13,7 @@ import attrs
 
 from ..config.keys import key_of
 from ..config.model import Pool as PoolConfig
-from ..routing.route import Router
+from ..routing.overrides import Routers
 from .catalog import CatalogKeeper
 from .settings import Tracking
 
@@ -70,8 +70,9 @@ def _routing(config: PoolConfig) -> list[object]:
 
 
 def _reroute(cluster: Cluster, config: PoolConfig) -> None:
-    """Another router, which knows what the last one knew of the database."""
-    router = Router.for_pool(config)
+    """Other routers, which know what the last ones knew of the database."""
+    cluster.routers = Routers(config)
+    router = cluster.routers.usual
     router.use(cluster.router.catalog)
     cluster.router = router
     cluster.greetings.go_home(router.session.role)

@@ -153,13 +153,13 @@ def _cost(pool: Pool) -> float:
 
 
 def _is_usable(pool: Pool) -> bool:
-    """Nothing may be sent to a server that is down or fenced off, or of which nobody knows yet what it is.
+    """Nothing may be sent to a server that is paused, down or fenced off, or of which nobody knows yet what it is.
 
     Nor to a primary that has become a standby: its successor is waited for. One that has never been anything else is
     the primary all the same if the configuration says so; the server refuses what it cannot do.
     """
     server = pool.server
-    if pool.configured_role is Role.AUTO and server.state.role is None:
+    if pool.paused or (pool.configured_role is Role.AUTO and server.state.role is None):
         return False
     return server.state.serves and not (pool.configured_role is Role.PRIMARY and server.demoted)
 

@@ -6,21 +6,21 @@ router knows no user's functions: they go to the primary.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Final
 
 import structlog
 import trio
 
 from ..config.model import Role
-from ..errors import BackendLost, ProtocolViolation, ProxyError, ServerError, ServerUnavailable
+from ..errors import ProxyError
 from ..routing.learning import CATALOG_SQL, VERSION_SQL, learned
-from ..wire import codes, encode, messages
-from ..wire.codes import UINT32
+from ..wire import encode
+from ..wire.upstream import Upstream
+from .asking import ask
 from .connect import open_connection
 
 if TYPE_CHECKING:
-    from ..net.transport import Transport
-    from ..routing.learning import Row
     from ..routing.route import Router
     from .pool import Pool
 
@@ -70,32 +70,33 @@ class CatalogKeeper:
         return min(self._pools, key=lambda pool: (not pool.backends, pool.role is not Role.PRIMARY))
 
     async def _refresh(self, pool: Pool) -> None:
-        problem: ProxyError = ServerUnavailable(f"no answer within {_TIMEOUT_S:g} s")
+        problem = f"no answer within {_TIMEOUT_S:g} s"
         try:
             with trio.move_on_after(_TIMEOUT_S):
                 await self._ask(pool)
                 self._failed = False
                 return
         except ProxyError as error:
-            problem = error
+            problem = error.message
+        except ConnectionResetError as error:
+            problem = str(error)
         if not self._failed:
             self._failed = True
-            log.warning("catalog.failed", cluster=self._name, server=pool.server.address, reason=problem.message)
+            log.warning("catalog.failed", cluster=self._name, server=pool.server.address, reason=problem)
 
     async def _ask(self, pool: Pool) -> None:
         """Ask what has changed, and put it in force. Nothing is left open."""
         greeting = await open_connection(pool.target, None, pool.options, _STARTUP)
-        transport = greeting.transport
+        transport, upstream = greeting.transport, Upstream()
         try:
             transport.unread(greeting.rest)
-            version = await _rows(transport, VERSION_SQL)
+            version = await ask(transport, upstream, VERSION_SQL)
             if version == self._version:
                 return
-            rows = await _rows(transport, CATALOG_SQL)
-            await transport.send(encode.TERMINATE)
-        except trio.BrokenResourceError as problem:
-            raise BackendLost(str(problem)) from None
+            rows = [tuple(row) for row in await ask(transport, upstream, CATALOG_SQL)]
         finally:
+            with contextlib.suppress(trio.BrokenResourceError):
+                transport.send_nowait(encode.TERMINATE)
             transport.close()
         if sum(len(row[-1] or "") for row in rows) > _BIG_BYTES:
             catalog = await trio.to_thread.run_sync(learned, rows)
@@ -110,38 +111,3 @@ class CatalogKeeper:
                 read_functions=len(catalog.reads),
                 unsafe_relations=len(catalog.relations),
             )
-
-
-async def _rows(transport: Transport, sql: str) -> list[Row]:
-    """All rows that the statements of a text answer.
-
-    Raises `ServerError`, `BackendLost`, `ProtocolViolation`, trio.BrokenResourceError.
-    """
-    await transport.send(encode.query(sql))
-    rows: list[Row] = []
-    error: ServerError | None = None
-    buffer = bytearray()
-    while True:
-        data = await transport.receive()
-        if not data:
-            raise BackendLost(transport.fault or "the server closed the connection")
-        buffer += data
-        position = 0
-        while len(buffer) - position >= 5:
-            length: int = UINT32.unpack_from(buffer, position + 1)[0]
-            if not 4 <= length <= codes.MAX_MESSAGE_BYTES:
-                raise ProtocolViolation(f"the server sent a message with the impossible length {length}")
-            end = position + 1 + length
-            if end > len(buffer):
-                break
-            kind, body = buffer[position], bytes(buffer[position + 5 : end])
-            position = end
-            if kind == codes.DATA_ROW:
-                rows.append(tuple(messages.data_row(body)))
-            elif kind == codes.ERROR_RESPONSE:
-                error = ServerError(messages.error_fields(body))
-            elif kind == codes.READY_FOR_QUERY:
-                if error is not None:
-                    raise error
-                return rows
-        del buffer[:position]

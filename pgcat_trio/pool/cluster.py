@@ -16,11 +16,12 @@ import trio
 from ..config.model import PoolMode, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
-from ..routing.route import Router
+from ..routing.overrides import Routers
 from . import failover
 from .balancing import Balancer
 from .catalog import CatalogKeeper
 from .greetings import Greetings
+from .pausing import holds
 from .settings import Tracking
 from .statements import Statements
 from .waiting import ClusterRetired, TaskWaiter
@@ -37,22 +38,30 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """One database and user over its servers. Fill with `add` once, then use."""
+    """One database and user over the servers of one shard. Fill with `add` once, then use."""
 
-    def __init__(self, config: PoolConfig, user: User) -> None:
+    def __init__(self, config: PoolConfig, user: User, shard: int = 0) -> None:
         self.config = config
         self.user = user
         self.pools: list[Pool] = []
-        self.router = Router.for_pool(config)
+        self.shard = shard
+        self.shards: tuple[Cluster, ...] = (self,)
+        """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.routers = Routers(config)
+        self.router = self.routers.usual
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
             self.statements = Statements(config.prepared_statements_cache_size)
         self.retired = False
+        self.disabled = False
+        """An administrator lets nobody new in."""
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
+        self.healings = Repeats()
+        """Which of the reads that replicas could not run are worth a line."""
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
@@ -73,9 +82,17 @@ class Cluster:
     def remove(self, pool: Pool) -> None:
         """A pool is no part of the cluster any more; the caller retires it."""
         self.pools.remove(pool)
-        pool.server.watchers.pop(self.refresh, None)
+        if all(other.server is not pool.server for other in self.pools):
+            pool.server.watchers.pop(self.refresh, None)
         self.greetings.forget(pool)
         self.refresh()
+
+    def forgive(self, now: float) -> None:
+        """Those who had nothing to wait for begin to wait now."""
+        for waiter in self.waiters:
+            if not waiter.pools:
+                waiter.failed.clear()
+                self._postpone(waiter, now + self.user.connect_timeout_s)
 
     def reconsider(self) -> None:
         """Those who wait may find something else to wait for: other servers, more places."""
@@ -167,7 +184,8 @@ class Cluster:
         """See to it that a waiter in the queue has something to wait for: a check, a dial, or others' backends."""
         waiter.pools = list(self.candidates(waiter))
         if not waiter.pools:
-            self._hold_or_refuse(waiter)
+            if not holds(self.pools, waiter):
+                self._hold_or_refuse(waiter)
             return
         now = trio.current_time()
         for pool in waiter.pools:
@@ -207,12 +225,15 @@ class Cluster:
         if not self.user.query_wait_timeout_s:
             waiter.deadline = deadline
 
-    def _exhausted(self, *, dialing: bool) -> PoolExhausted:
+    def _exhausted(self, *, dialing: bool, paused: bool) -> PoolExhausted:
         key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
-        all_in_use = f"All are in use: raise pool_size or {key}, or shorten the transactions."
+        hint = f"All are in use: raise pool_size or {key}, or shorten the transactions."
+        if paused:
+            hint = "An administrator has paused it."
+        elif dialing:
+            hint = "The server has not answered to a new connection yet."
         return PoolExhausted(
-            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s",
-            hint="The server has not answered to a new connection yet." if dialing else all_in_use,
+            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s", hint=hint
         )
 
     def sweep(self, now: float) -> None:
@@ -228,13 +249,14 @@ class Cluster:
         unreached = not any(pool.backends for pool in waiter.pools)
         dialing = unreached and any(pool.opening for pool in waiter.pools)
         # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
-        if dialing and not self.user.query_wait_timeout_s:
+        paused = not waiter.pools and holds(self.pools, waiter)
+        if (dialing or paused) and not self.user.query_wait_timeout_s:
             return
         self.waiters.remove(waiter)
-        if unreached and not dialing:
+        if unreached and not (dialing or paused):
             waiter.refused(failover.reason(self.name, self.pools, waiter))
         else:
-            waiter.refused(self._exhausted(dialing=dialing))
+            waiter.refused(self._exhausted(dialing=dialing, paused=paused))
 
     # -- what pools report -----------------------------------------------------------------------------------------
 

@@ -42,6 +42,10 @@ def _nobody_looks() -> None:
     return
 
 
+_chance: Final = random.Random()
+"""Its own, so that nobody's seed makes checkers keep step, and they change nobody's sequence."""
+
+
 class Checker:
     """The health of one server. ``topologies``: the shards that it is in, filled in by `fleet.Fleet`."""
 
@@ -123,7 +127,7 @@ class Checker:
         settled = not self.failures if self.alive else self.alive is False and not self.successes
         hurries = not settled or any(topology.hurries(now) for topology in self.topologies)
         # No two of them keep step for long: fifty servers are not asked all at once.
-        return usual_s / _HURRY if hurries else usual_s * random.uniform(0.95, 1.0)
+        return usual_s / _HURRY if hurries else usual_s * _chance.uniform(0.95, 1.0)
 
     # -- what an answer means --------------------------------------------------------------------------------------
 

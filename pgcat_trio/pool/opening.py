@@ -90,6 +90,10 @@ class Opening(ABC):
         self.retired = False
         self.last_error: ProxyError | None = None
         """Why the last dial failed; None when it did not."""
+        self.paused = False
+        """See `pausing`: no backend is opened."""
+        self.departures = trio.lowlevel.ParkingLot()
+        """Those who wait for backends to go."""
         self.fill_again_at = 0.0
         """When ``min_pool_size`` may be filled up again, by Trio's clock."""
         self._nursery = nursery
@@ -125,7 +129,7 @@ class Opening(ABC):
 
     def open_soon(self) -> bool:
         """Start to open one more backend, if there is a place for it and the server may be dialed; False if not."""
-        if self.full or self.retired or not self.server.state.serves:
+        if self.full or self.retired or self.paused or not self.server.state.serves:
             return False
         if not self.server.dials.begin(self, trio.current_time()):
             return False
@@ -147,10 +151,14 @@ class Opening(ABC):
         finally:
             self.opening -= 1
             dials.end()
+            self.departures.unpark_all()
         if error is not None:
             self._open_failed(error)
-        elif self.retired or not self.server.state.serves:
-            self.close(backend, "retired" if self.retired else f"the server is {self.server.state.status}")
+        elif self.retired or self.paused or not self.server.state.serves:
+            reason = (
+                "retired" if self.retired else "paused" if self.paused else f"the server is {self.server.state.status}"
+            )
+            self.close(backend, reason)
         else:
             self.release(backend)
         self.owner.opened_or_failed(self._pool, error)

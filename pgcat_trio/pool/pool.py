@@ -218,6 +218,7 @@ class Pool(Opening):
                 backend.transport.send_nowait(encode.TERMINATE)
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
         if self.retired:
             self._forget_server()

@@ -8,8 +8,8 @@ import attrs
 import trio
 
 from ..errors import ServerError, ServerLoginFailed, ServerUnavailable
-from ..wire import encode
 from ..wire.upstream import Upstream
+from .asking import ask
 from .connect import open_connection
 from .resolver import host_of
 
@@ -151,24 +151,8 @@ class Probe:
         raise self._silent(options.healthcheck_timeout_s)
 
     async def _converse(self, transport: Transport) -> Report:
-        upstream = self._upstream
         asked_at = trio.current_time()
-        upstream.expected.sent_own_query()
-        rows: list[list[str | None]] = []
-        upstream.captured = rows
-        try:
-            await transport.send(encode.query(_QUESTIONS[self._question]))
-        except trio.BrokenResourceError as problem:
-            raise ConnectionResetError(str(problem)) from None
-        while upstream.expected.queue:
-            data = await transport.receive()
-            if not data:
-                words = upstream.last_words or {}
-                raise ConnectionResetError(words.get("M") or transport.fault or "it closed the connection")
-            upstream.feed(data)
-        error = upstream.take_swallowed_error()
-        if error is not None:
-            raise ServerError(error)
+        rows = await ask(transport, self._upstream, _QUESTIONS[self._question])
         self.latency_s = trio.current_time() - asked_at
         try:
             return Report.of(rows[0])

@@ -88,6 +88,10 @@ class Router:
         self.cache: TextCache[Route] = TextCache(cache_entries)
         self.decided: TextCache[Route] = TextCache(cache_entries)
         self._past: dict[bytes, Tally] = {}  # of what has been forgotten
+        self.learned: TextCache[str] = TextCache(cache_entries)
+        """Texts that no replica can run, though they look like reads, and why: by fingerprint, see `learn_write`."""
+        self.healed = 0
+        """Requests that a replica could not run, and another server has (`session.healing`)."""
         self._read_role = Role.ANY if primary_reads else Role.REPLICA
         self._plain = self._unread("a statement prepared earlier", Effect.NONE)
         self.unknown = self._unread("a request that cannot be read as a whole", Effect.UNKNOWN)
@@ -144,6 +148,16 @@ class Router:
             found = self._decide_once(sql)
             self.cache.put(key, found)
         return found
+
+    def learn_write(self, sql: bytes, why: str) -> None:
+        """From now on, as long as it is remembered at all, whatever has the fingerprint of this text is no read."""
+        tally = self.route(sql).tally
+        self.learned.put(self._exact_key(sql) or self._key(sql), why)
+        found = attrs.evolve(self._decide(sql), tally=tally)
+        self.cache.put(self._key(sql), found)
+        if (key := self._exact_key(sql)) is not None:
+            self.decided.put(key, found)
+        self.era = object()
 
     def _key(self, sql: bytes) -> bytes:
         return without_literals(sql) if self.max_length is None or len(sql) <= self.max_length else sql
@@ -213,6 +227,8 @@ class Router:
         traits = classify(
             sql, max_length=self.max_length, search_path_reported=self.search_path_reported, catalog=self.catalog
         )
+        if len(self.learned) and (why := self.learned.peek(self._exact_key(sql) or self._key(sql))) is not None:
+            return Route(Role.PRIMARY, why, traits.effects, False, traits=traits)
         if _standby_can_run(traits):
             return Route(self._read_role, traits.why, traits.effects, True, traits=traits)
         return Route(Role.PRIMARY, traits.why, traits.effects, False, traits=traits)

@@ -18,6 +18,7 @@ from ..pool.adapting import adapt, adapt_pool, rearrange
 from ..pool.cluster import Cluster
 from ..pool.connect import Target
 from ..pool.fleet import Fleet
+from ..pool.pausing import Pauses
 from ..pool.pool import Pool
 from ..pool.resolver import Resolver
 from ..session.gateway import ADMIN_DATABASES, Account
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from ..config.model import Server as ServerConfig
     from ..config.plan import PoolChange, ReloadPlan
     from ..net.poller import Poller
+    from ..pool.server import Server
 
 log = structlog.get_logger("pgcat_trio.config")
 
@@ -45,12 +47,13 @@ class Directory:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
         self.fleet = Fleet(nursery)
-        self.servers = self.fleet.servers
+        self.pauses = Pauses()
+        self._leaving: list[tuple[tuple[str, str], Pool]] = []
         self._nursery = nursery
         self._poller = poller
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
         self._mock_secret = secrets.token_bytes(32)
-        self._ssl_context = self._server_facing_context(config)
+        self._ssl_context = context_of(config)
         self.resolver = Resolver(lambda: self.config.general, self._hosts, self._moved)
         for pool in config.pools.values():
             for user in pool.users:
@@ -59,11 +62,16 @@ class Directory:
 
     def apply(self, config: Config, plan: ReloadPlan) -> None:
         """Put a new configuration in force as ``plan`` says. Raises `ConfigError`, and then nothing has changed."""
-        self._ssl_context = self._server_facing_context(config)
+        self._ssl_context = context_of(config)
         self.config = config
         self._verifiers.clear()
         replaced = [change.pool for change in plan.changed if change.reach is Reach.REPLACE]
         retired = {key: self.clusters.pop(key) for key in (*replaced, *plan.removed)}
+        for key, cluster in retired.items():
+            self._leaving += [(key, pool) for pool in cluster.pools]
+        self.pauses.pools.difference_update(plan.removed)
+        if self.pauses.newcomers:
+            self.pauses.pools.update(plan.added)
         changes = {change.pool: change for change in plan.changed}
         for pool in config.pools.values():
             for user in pool.users:
@@ -73,11 +81,18 @@ class Directory:
                 else:
                     self._add(pool, user)
                     log.info("pool.created", database=pool.name, user=user.username)
+        self.fleet.settle(self.clusters.values(), config.general)
+        self.pauses.apply(self.clusters)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
         for (database, user_name), cluster in retired.items():
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
-        self.fleet.settle(self.clusters.values(), config.general)
+        self.leaving()
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All servers by their addresses."""
+        return self.fleet.servers
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
@@ -93,6 +108,11 @@ class Directory:
             if pool.target.host == host:
                 pool.move(addresses)
         self.fleet.move(host, addresses)
+
+    def leaving(self) -> list[tuple[tuple[str, str], Pool]]:
+        """The pools that reloads have retired, as long as somebody has a backend of theirs; by database and user."""
+        self._leaving = [(key, pool) for key, pool in self._leaving if pool.backends or pool.opening]
+        return self._leaving
 
     def physical_pool(self, database: str, user: str) -> str:
         """See `gateway.Gateway.physical_pool`."""
@@ -153,14 +173,15 @@ class Directory:
         for pool in cluster.pools:
             adapt_pool(pool, self.config.general, self._target(shard, user, pool.target.host, pool.target.port))
         if change is None:
+            cluster.refresh()
             return
         wanted = {server_name(server): server for server in shard.servers}
         added = {name: self._pool(cluster, server) for name, server in wanted.items() if name not in known}
         removed = [pool for name, pool in known.items() if name not in wanted]
-        pools = {name: (known | added)[name] for name in wanted}
-        rearrange(cluster, list(added.values()), removed, list(pools.values()))
-        for name, pool in pools.items():
-            pool.weight, pool.zone = wanted[name].weight, wanted[name].zone
+        for name in wanted.keys() & known.keys():
+            known[name].weight, known[name].zone = wanted[name].weight, wanted[name].zone
+        self._leaving += [((config.name, user.username), pool) for pool in removed]
+        rearrange(cluster, list(added.values()), removed, [(known | added)[name] for name in wanted])
         cluster.refresh()
         if change.reach is Reach.RECONNECT:
             for pool in cluster.pools:
@@ -198,8 +219,9 @@ class Directory:
             resolver=self.resolver,
         )
 
-    @staticmethod
-    def _server_facing_context(config: Config) -> ssl.SSLContext | None:
-        general = config.general
-        files = (general.server_tls_ca_file, general.server_tls_certificate, general.server_tls_private_key)
-        return server_facing_context(general.server_tls, *(None if file is None else str(file) for file in files))
+
+def context_of(config: Config) -> ssl.SSLContext | None:
+    """TLS towards servers, with its files as they are on the disk now. Raises `ConfigError`."""
+    general = config.general
+    files = (general.server_tls_ca_file, general.server_tls_certificate, general.server_tls_private_key)
+    return server_facing_context(general.server_tls, *(None if file is None else str(file) for file in files))

@@ -27,7 +27,7 @@ from ..net.tls import client_facing_context, own_certificate
 from ..session.cancel import CancelKeys
 from ..session.gateway import ClientTls
 from ..wire.scram import server_end_point
-from .directory import Directory
+from .directory import Directory, context_of
 from .ending import Ending, see_off
 from .listener import Connection, serve_connection
 from .sockets import open_listeners
@@ -177,7 +177,8 @@ class Supervisor:
             await trio.lowlevel.checkpoint()  # who was accepted last is in `connections` now
             self.ending.watch(sessions)
         self.ending.over()
-        errands = [errand for pool in self.directory.pools() for errand in pool.errands]
+        pools = [*self.directory.pools(), *(pool for _, pool in self.directory.leaving())]
+        errands = [errand for pool in pools for errand in pool.errands]
         await see_off(errands, _LAST_ERRANDS_S)
 
     def forget(self, connection: Connection) -> None:
@@ -245,6 +246,13 @@ class Supervisor:
         self._client_tls = client_tls
         log.info("config.reloaded", path=config.path)
         return plan
+
+    def plan(self) -> tuple[Config, ReloadPlan]:
+        """The file as it is now, and what `reload` would do. Raises `ConfigError` for what would keep it from that."""
+        config = load_config(self._config.path)
+        _client_tls(config)
+        context_of(config)
+        return config, diff(self._config, config)
 
 
 def _client_tls(config: Config) -> ClientTls | None:

@@ -145,8 +145,8 @@ class Session(Relay):
                 await self.egress_parking.park()
             else:
                 receive = backend.transport.receive
-                # What others say to the client meanwhile may have to be sent.
-                waits = self.leftovers is not None
+                # What others, or we ourselves, say to the client meanwhile may have to be sent.
+                waits = self.leftovers is not None or backend.upstream.expected.settled
                 data = await (self.egress_parking.park_or(receive) if waits else receive())
                 if data is not None and self.backend is backend:
                     self.on_backend(data)

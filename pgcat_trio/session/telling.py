@@ -74,10 +74,14 @@ class Teller(Listener):
             return
         status = upstream.status
         if status == codes.IN_TRANSACTION:
-            self._refusing = True
-            self._send_own(backend, _FAILING_QUERY)
+            self.fail_transaction(backend)
             status = codes.FAILED
         self.refuse(error, status)
+
+    def fail_transaction(self, backend: Backend) -> None:
+        """Make the transaction of a settled backend fail, as an error of the server's own would have."""
+        self._refusing = True
+        self._send_own(backend, _FAILING_QUERY)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""

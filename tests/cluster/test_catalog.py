@@ -94,7 +94,7 @@ async def test_without_an_answer_everything_goes_on(
     cluster: EmbeddedCluster, schema: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A server that lets nobody else in: said once, and functions that are not known go to the primary."""
-    config = proxy_config(cluster, splitting=True, pool="catalog_refresh = 10")
+    config = proxy_config(cluster, splitting=True, general="healthcheck_interval = 0", pool="catalog_refresh = 10")
     password = f"password '{cluster.password}'"
     await cluster.psql(f"create role catalog_guest login connection limit 1 {password}")
     await cluster.wait_caught_up()

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 both_ways = pytest.mark.parametrize("by", ["memory", "sockets"])
 
-SPLITTING = "query_parser_enabled = true\nquery_parser_read_write_splitting = true"
+SPLITTING = "query_parser_enabled = true\nquery_parser_read_write_splitting = true\ncatalog_refresh = 0"
 
 
 def where(world: World, text: str) -> list[str]:

@@ -163,6 +163,7 @@ class ScriptedBackend:
             await self.send(notifications + encode.ready_for_query(self.status))
 
     async def _simple(self, text: str) -> None:
+        self._prepared.pop(b"", None)
         statements = [part.strip() for part in texts.STATEMENTS.findall(text) if part.strip()]
         if not statements:
             self.server.statements.append((self.pid, ""))
@@ -187,6 +188,8 @@ class ScriptedBackend:
         elif kind == codes.EXECUTE:
             await self._execute(self._portal, described=False)
         else:
+            if body[:1] == b"S":
+                self._prepared.pop(body[1:-1], None)
             await self.send(encode.message(b"3", b""))
 
     # -- statements ------------------------------------------------------------------------------------------------
@@ -228,6 +231,8 @@ class ScriptedBackend:
                 await self._rows([str(number) for number in range(1, int(match[1]) + 1)], described)
             elif re.match("SELECT 1/0", statement):
                 raise Refusal("22012", "division by zero")
+            elif "pgcat_refuses_this" in statement:
+                raise Refusal("42883", "function pg_catalog.pgcat_refuses_this() does not exist")
             elif re.match(r"\(?SELECT '[A-Z_]+',", statement):
                 await self._inspected(statement, described)
             elif re.match("SELECT", statement):

@@ -359,6 +359,7 @@ async def open_world(
                 try:
                     yield world
                 finally:
+                    world.fleet.settle((), config.general)
                     for client in world.clients:
                         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                             await client.leave()

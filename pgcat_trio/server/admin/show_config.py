@@ -42,14 +42,22 @@ def config(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
 
 
 def databases(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
-    """One row for each server of each database and user."""
+    """One row for each server of each database and user. ``disabled`` are those that are banned, too, as in PgCat."""
     for _, user, cluster in census.clusters(supervisor):
         settings = cluster.user
         for name, pool in census.address_names(cluster):
             banned = pool.role is Role.REPLICA and pool.server.banned
             where = (name, pool.target.host, pool.target.port, pool.target.database, user)
             sizes = (settings.pool_size, settings.min_pool_size, 0)
-            yield (*where, *sizes, settings.pool_mode, settings.pool_size, len(pool.backends), 0, int(banned))
+            yield (
+                *where,
+                *sizes,
+                settings.pool_mode,
+                settings.pool_size,
+                len(pool.backends),
+                int(pool.paused),
+                int(banned or cluster.disabled),
+            )
 
 
 def users(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
