@@ -16,6 +16,7 @@ import trio
 from ..config.model import PoolMode, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
+from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from . import failover
 from .balancing import Balancer
@@ -47,8 +48,10 @@ class Cluster:
         self.shard = shard
         self.shards: tuple[Cluster, ...] = (self,)
         """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.sharded = False
         self.routers = Routers(config)
         self.router = self.routers.usual
+        self.hints = Hints(config)
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
@@ -71,6 +74,11 @@ class Cluster:
     def name(self) -> str:
         """For logs and messages: database and user."""
         return f"{self.config.name}/{self.user.username}"
+
+    @property
+    def healthy(self) -> bool:
+        """True unless all of its servers are banned."""
+        return any(not pool.server.banned for pool in self.pools)
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""

@@ -20,6 +20,7 @@ from ..config.model import PoolMode
 from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
 from ..pool.waiting import ClusterRetired, Waiter
 from ..routing.effects import Effect
+from ..wire import codes
 from ..wire.downstream import Downstream
 from .turns import Turns
 
@@ -70,6 +71,7 @@ class Lease(Turns, ABC):
         "_checkout_failures",
         "_held",
         "_refusing",
+        "_settings_before",
         "backend",
         "closing",
         "cluster",
@@ -94,6 +96,7 @@ class Lease(Turns, ABC):
         self.user = user
         self.database = database
         self.settings = settings
+        self._settings_before: Settings | None = None  # the transaction under way has changed them
         self.downstream = Downstream(gateway.general.max_message_bytes)
         self.backend: Backend | None = None
         self.place: Place | None = None
@@ -274,12 +277,18 @@ class Lease(Turns, ABC):
                 backend.effects |= Effect.UNKNOWN
             self.leftovers = None
             self._refusing = False
+            if self._settings_before is not None:
+                self._settings_before = None
             backend.pool.release(backend)
 
     def parameters_changed(self, backend: Backend) -> None:
         """The server reported settings that follow the client."""
         changes = backend.take_changed_parameters()
         if changes:
+            if self._settings_before is None:
+                self._settings_before = self.settings
+            if backend.upstream.status == codes.IDLE and backend.upstream.expected.settled:
+                self._settings_before = None  # they have been committed
             self.settings = self.settings.with_changes(changes)
             if self.cluster.config.log_client_parameter_status_changes:
                 for name, value in changes:

@@ -26,6 +26,7 @@ from ..errors import (
 from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
+from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
 from .healing import Healer
 from .lease import Place
@@ -117,7 +118,10 @@ class Relay(Healer):
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
         if self.downstream.own:
-            self.steer(batch)
+            if self.mending or self.place is not None:
+                self._held = batch
+            else:
+                self.steer(batch)
         elif backend is None:
             self._begin(batch)
         elif self.downstream.continuation:
@@ -136,15 +140,13 @@ class Relay(Healer):
             if self.names is not None and self._depends_on_answers(backend, route):
                 self._held = batch
                 return
-            if self._reroutes and route.role is Role.PRIMARY and not backend.upstream.in_transaction:
-                # It belongs to another server, unless what is under way opens a transaction on this one.
+            elsewhere = self.hint is not None or (self._reroutes and route.role is Role.PRIMARY)
+            if self.mending or (elsewhere and self.strays(backend, route)):
+                # It may belong to another server, unless what is under way opens a transaction on this one.
                 self._held = batch
                 return
-            if self.mending:
-                self._held = batch
-                return
-            if route.effects is not Effect.NONE:
-                denial = self.denial(batch, route.effects)
+            if route.effects is not Effect.NONE or self.objection is not None:
+                denial = self.take_objection() or self.denial(batch, route.effects)
                 if denial is not None:
                     self._deny(denial, backend, batch)
                     return
@@ -180,10 +182,13 @@ class Relay(Healer):
             if self.cluster.retired:
                 self.rebind()
             route = self._route(batch)
-            denial = self.denial(batch, route.effects) if route.effects is not Effect.NONE else None
-            if denial is not None:
-                self.refuse(denial)
-                return
+            if self.cluster.sharded or self.overrides is not NO_OVERRIDES:
+                self.choose_shard()
+            if route.effects is not Effect.NONE or self.objection is not None:
+                denial = self.take_objection() or self.denial(batch, route.effects)
+                if denial is not None:
+                    self.refuse(denial)
+                    return
             backend = self.cluster.acquire_nowait(route.role, self.heard_at)
             if backend is None:
                 self.queue(Place(self, batch, route))
@@ -197,18 +202,23 @@ class Relay(Healer):
         router = self.router
         if self.mode is PoolMode.SESSION:
             return router.session
-        if downstream.doubtful:
-            return router.unknown
         texts = downstream.texts
-        if not downstream.named:
+        if downstream.doubtful:
+            route = router.unknown
+        elif not downstream.named:
             route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
         elif self.names is None:
-            route = router.route_batch(texts).with_effects(Effect.PREPARED | Effect.STATEMENTS)
+            # It keeps its server from now on, whatever comes later.
+            route = router.in_doubt(router.route_batch(texts)).with_effects(Effect.PREPARED | Effect.STATEMENTS)
         else:
             route = self.names.route(batch, downstream, router)
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
+        self.hint = None
+        names = self.names if downstream.named else None
+        if b"/*" in batch or self.cluster.hints.everywhere or (names is not None and names.may_hint(downstream)):
+            route = self.heed(batch, route)
         return route
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
@@ -325,7 +335,10 @@ class Relay(Healer):
         """Do what was put off until the backend owes nothing, if that is now."""
         backend = self.backend
         expected = backend.upstream.expected if backend is not None else None
-        if self._held:
+        if self._rest is not None:
+            if backend is not None and self._send_rest_of_batch(backend):
+                self.go_on()
+        elif self._held:
             stays = self.mode is PoolMode.SESSION or self.pinned
             if backend is None or backend.upstream.in_transaction or (stays and backend.upstream.quiet):
                 batch, self._held = self._held, b""

@@ -99,9 +99,12 @@ class Teller(Listener):
             self._say(aside)
         if self.leftovers is not None and self.leftovers.withheld:
             self._say(self.leftovers.withheld)
+        self._lose_rest(backend)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
+        if self._settings_before is not None:
+            self.settings = self._settings_before  # what its transaction has set is rolled back
         self.release()
         if ends:
             told = words is None and answers.told(upstream)
