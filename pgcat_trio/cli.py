@@ -2,10 +2,14 @@
 
     pgcat-trio [CONFIG]      serve until SIGINT or SIGTERM
     pgcat-trio check FILE    say everything that is wrong with a configuration
+    pgcat-trio explain FILE SQL
+                             say where statements would go, and why
+    pgcat-trio plan [OLD] NEW
+                             say what a reload would change
     pgcat-trio demo          a cluster, the proxy and a workload to look at
 
 Exit codes: 0 after a clean shutdown, 78 (EX_CONFIG of sysexits.h, as PgCat's) for a configuration that cannot be used
-or a port that cannot be bound, 2 for a wrong command line.
+or a port that cannot be bound, 2 for a wrong command line or input.
 """
 
 from __future__ import annotations
@@ -17,13 +21,16 @@ from typing import TYPE_CHECKING, Final, cast
 
 import structlog
 import trio
+from trio_util import wait_any
 
 from ._version import __version__
-from .config import load_config
+from .config import diff, load_config
 from .errors import BindError, ConfigError
 from .net.tls import client_facing_context, server_facing_context
 from .observe import log as observe_log
-from .server import signals
+from .server import explaining, signals
+from .server.handover import Predecessor
+from .server.sockets import take_legacy
 from .server.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -72,13 +79,19 @@ async def _run(path: str) -> None:
         log.info("server.starting", version=__version__, config=config.path, pid=os.getpid())
         for warning in config.warnings:
             log.warning("config.warning", problem=warning)
-        supervisor, serving = Supervisor(config), trio.Event()
+        legacy = take_legacy(os.environ)
+        predecessor = Predecessor(legacy.control) if legacy is not None and legacy.control is not None else None
+        supervisor, serving = Supervisor(config, legacy), trio.Event()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(signals.obey, received, supervisor, serving)
             async with trio.open_nursery() as server:
                 await server.start(supervisor.run)
                 serving.set()
+                if predecessor is not None:
+                    nursery.start_soon(predecessor.run, supervisor.cancel_keys)
                 nursery.start_soon(signals.autoreload, supervisor, seen)
+            if predecessor is not None:
+                await wait_any(predecessor.gone.wait, supervisor.ending.impatient.wait)
             nursery.cancel_scope.cancel()
 
 
@@ -87,7 +100,9 @@ def _serve_parser() -> argparse.ArgumentParser:
         prog="pgcat-trio",
         description="A PostgreSQL proxy: pools connections, sends reads to replicas and writes to the primary.",
         epilog="Commands: `pgcat-trio check FILE` says everything that is wrong with a configuration; "
-        "`pgcat-trio demo` shows the proxy at work. Files of these names are ./check and ./demo.",
+        "`pgcat-trio explain FILE SQL` says where a statement would go; `pgcat-trio plan OLD NEW` says what a reload "
+        "would change; `pgcat-trio demo` shows the proxy at work. "
+        "Files of these names are ./check and so on.",
     )
     parser.add_argument(
         "config",
@@ -176,6 +191,95 @@ def _check_tls(config: Config) -> None:
     server_facing_context(general.server_tls, *(None if file is None else str(file) for file in files))
 
 
+# -- pgcat-trio explain FILE SQL -----------------------------------------------------------------------------------
+
+
+def _explain(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pgcat-trio explain",
+        description="Say where statements would go and why, by the configuration alone: no server is asked.",
+    )
+    parser.add_argument("config", metavar="FILE", help="the configuration")
+    parser.add_argument("sql", nargs="+", metavar="SQL", help="what a client sends at once; - for standard input")
+    parser.add_argument("-d", "--database", metavar="POOL", help="the pool (default: the only one)")
+    parser.add_argument("-u", "--user", metavar="USER", help="one of its users (default: the first one)")
+    options = parser.parse_args(arguments)
+    try:
+        config = load_config(options.config)
+    except ConfigError as error:
+        _complain(_problems(error, options.config))
+        return EX_CONFIG
+    texts = [text for each in options.sql for text in _texts(each)]
+    try:
+        pool, user = explaining.find_pool(config, options.database, options.user)
+        tables = [explaining.explain_statement(pool, user, text) for text in texts]
+    except ConfigError as error:
+        parser.error(error.message)
+    if not texts:
+        parser.error("there is no statement")
+    for number, rows in enumerate(tables):
+        if number:
+            _say("")
+        _tabulate(rows)
+    return 0
+
+
+def _texts(argument: str) -> list[bytes]:
+    if argument == "-":
+        return explaining.statements_of(sys.stdin.buffer.read())
+    return [os.fsencode(argument)]
+
+
+def _tabulate(rows: Sequence[Sequence[str]]) -> None:
+    """In columns; the first one stands out on a terminal, if there is the library that does it."""
+    if sys.stdout.isatty():
+        try:
+            from rich.console import Console
+            from rich.table import Table
+            from rich.text import Text
+        except ImportError:
+            pass
+        else:
+            table = Table.grid(padding=(0, 2))
+            table.add_column(style="bold cyan", no_wrap=True)
+            for name, *values in rows:
+                table.add_row(name, *map(Text, values))
+            Console().print(table)
+            return
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        _say("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+# -- pgcat-trio plan [OLD] NEW -------------------------------------------------------------------------------------
+
+
+def _plan(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="pgcat-trio plan",
+        description="Say what a reload would keep, change, add and retire. RELOAD DRY RUN, on the admin console of a "
+        "running proxy, compares its file with what it runs.",
+    )
+    served = os.environ.get("CONFIG_FILE") or "pgcat.toml"
+    parser.add_argument("old", nargs="?", default=served, metavar="OLD", help=f"what runs (default: {served})")
+    parser.add_argument("new", metavar="NEW", help="what shall run")
+    options = parser.parse_args(arguments)
+    configs = []
+    for path in (options.old, options.new):
+        try:
+            config = load_config(path)
+            _check_tls(config)
+        except ConfigError as error:
+            _complain(_problems(error, path))
+            return EX_CONFIG
+        configs.append(config)
+    plan = diff(*configs)
+    _tabulate([(action, f"{pool}/{user}" if user else pool, what) for action, pool, user, what in plan.rows()])
+    if plan.is_empty:
+        _say("nothing changes")
+    return 0
+
+
 # -- pgcat-trio demo -----------------------------------------------------------------------------------------------
 
 
@@ -190,7 +294,7 @@ def _demo(arguments: Sequence[str]) -> int:
 
 # -- words ---------------------------------------------------------------------------------------------------------
 
-COMMANDS: Final = {"check": _check, "demo": _demo}
+COMMANDS: Final = {"check": _check, "demo": _demo, "explain": _explain, "plan": _plan}
 
 
 def _problems(error: BaseException, path: str) -> list[str]:

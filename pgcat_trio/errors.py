@@ -97,6 +97,44 @@ class FeatureNotSupported(ProxyError):
     severity = "ERROR"
 
 
+class InvalidCommand(ProxyError):
+    """A command or a hint for the proxy that asks for something that is not there."""
+
+    sqlstate = "22023"
+    severity = "ERROR"
+
+
+class InsideTransaction(ProxyError):
+    """A command that would need another server while a transaction holds one."""
+
+    sqlstate = "25001"
+    severity = "ERROR"
+    default_hint = (
+        "Give the command before BEGIN. Drivers that begin transactions by themselves need autocommit for it."
+    )
+
+
+class InFailedTransaction(ProxyError):
+    """A command behind an error in its transaction, in PostgreSQL's words."""
+
+    sqlstate = "25P02"
+    severity = "ERROR"
+
+
+class DuplicateStatement(ProxyError):
+    """A client gives a name to a prepared statement that another one has, one of them a command for the proxy."""
+
+    sqlstate = "42P05"
+    severity = "ERROR"
+
+
+class UnknownName(ProxyError):
+    """A client uses a name of a prepared command for the proxy that is not there any more."""
+
+    sqlstate = "26000"
+    severity = "ERROR"
+
+
 class TooManyStatements(ProxyError):
     """A client keeps more prepared statements than it may. The connection ends."""
 
@@ -119,6 +157,14 @@ class PoolExhausted(ProxyError):
     sqlstate = "53300"
     severity = "ERROR"
     safe_to_retry = True
+
+
+class PoolDisabled(ProxyError):
+    """An administrator lets nobody new connect to this database."""
+
+    sqlstate = "57P03"
+    safe_to_retry = True
+    default_hint = "An administrator has disabled it; try again later."
 
 
 class QueryCanceled(ProxyError):

@@ -18,7 +18,7 @@ from .model import (
     SslMode,
     User,
 )
-from .plan import PoolKey, ReloadPlan, diff, keep_boot_only
+from .plan import PoolChange, PoolKey, Reach, ReloadPlan, diff, keep_boot_only
 
 __all__ = [
     "AuthType",
@@ -28,8 +28,10 @@ __all__ = [
     "Mirror",
     "Pinning",
     "Pool",
+    "PoolChange",
     "PoolKey",
     "PoolMode",
+    "Reach",
     "ReloadPlan",
     "Role",
     "Secret",

@@ -68,6 +68,12 @@ def auth_query_is_complete(general: Values) -> Iterator[Remark]:
         yield (*general.at, "auth_query"), _AUTH_QUERY_NEEDS
 
 
+def health_login_is_complete(general: Values) -> Iterator[Remark]:
+    """A password belongs to a name; without either it is the login of the pools."""
+    if general.healthcheck_password is not None and general.healthcheck_username is None:
+        yield (*general.at, "healthcheck_password"), "is set, but healthcheck_username is not"
+
+
 GENERAL: Final = (
     client_tls_is_complete,
     tls_can_be_required,
@@ -75,6 +81,7 @@ GENERAL: Final = (
     server_tls_is_complete,
     server_tls_is_on,
     auth_query_is_complete,
+    health_login_is_complete,
 )
 
 
@@ -157,6 +164,16 @@ def usernames_are_unique(pool: Values) -> Iterator[Remark]:
             seen.add(username)
 
 
+def roles_can_be_found(pool: Values) -> Iterator[Remark]:
+    """The role of a server is found by looking."""
+    if pool.general.healthcheck_interval_s:
+        return
+    for shard in pool.shard_values:
+        for server in shard.known.get("server_values", ()):
+            if server.known.get("role") is Role.AUTO:
+                yield (*server.at, "role"), 'the role "auto" needs a healthcheck_interval that is not 0'
+
+
 POOL: Final = (
     name_is_free,
     splitting_has_a_parser,
@@ -166,6 +183,7 @@ POOL: Final = (
     default_shard_exists,
     shards_are_numbered,
     usernames_are_unique,
+    roles_can_be_found,
 )
 
 
@@ -212,10 +230,18 @@ def shard_has_one_primary(shard: Values) -> Iterator[Remark]:
         yield (*shard.at, "servers"), f"Shard {shard.database} has more than one primary configured"
 
 
+def roles_are_found_or_given(shard: Values) -> Iterator[Remark]:
+    """Where one server is the primary by decree, no other one could ever be found to be it."""
+    roles = [server.known.get("role") for server in shard.server_values]
+    if Role.PRIMARY in roles and Role.AUTO in roles:
+        at = shard.server_values[roles.index(Role.AUTO)].at
+        yield at, 'the role "auto" needs a shard without a "primary"; make that "auto", too'
+
+
 def servers_are_unique(shard: Values) -> Iterator[Remark]:
     """The same address may be primary and replica, but nothing twice."""
     for first, second in itertools.combinations(shard.server_values, 2):
-        if first.known and first.known == second.known:
+        if first.known and all(first.known.get(name) == second.known.get(name) for name in ("host", "port", "role")):
             yield second.at, f"Shard {shard.database} contains duplicate server configs"
 
 
@@ -227,4 +253,10 @@ def mirrors_have_targets(shard: Values) -> Iterator[Remark]:
             yield mirror.at, f"mirrors server {index}, but the shard has {len(shard.server_values)}, counted from 0"
 
 
-SHARD: Final = (shard_has_servers, shard_has_one_primary, servers_are_unique, mirrors_have_targets)
+SHARD: Final = (
+    shard_has_servers,
+    shard_has_one_primary,
+    roles_are_found_or_given,
+    servers_are_unique,
+    mirrors_have_targets,
+)

@@ -82,6 +82,19 @@ class General:
     healthcheck_timeout_s: float = duration_ms(1.0, at_least=1, zero_hint=NO_ZERO)
     healthcheck_delay_s: float = duration_ms(30.0)  # 0: check at every checkout
     ban_time_s: float = duration_s(60.0)  # 0: ban nobody
+
+    healthcheck_interval_s: float = duration_ms(1.0)  # 0: nobody looks after the servers
+    healthcheck_username: str | None = setting(None, parse=parse.name)  # None: of the first pool that has the server
+    healthcheck_password: Secret | None = setting(None)
+    healthcheck_database: str | None = setting(None, parse=parse.name)
+    fail_after: int = count(3, at_least=1)  # results in a row
+    recover_after: int = count(2, at_least=1)
+    max_replica_lag_s: float = duration_ms(0.0)  # 0: no limit
+    max_replica_lag_bytes: int = count(0)  # 0: no limit
+    failover_hold_s: float = duration_ms(30.0)  # 0: do not wait for a primary
+    max_dials: int = count(8, at_least=1)  # logins in flight to one server
+    slow_start_s: float = duration_ms(10.0)  # 0: off
+    zone: str | None = setting(None, parse=parse.name)
     validate_config: bool = setting(True)  # try each server's login before clients are accepted
 
     client_login_timeout_s: float = duration_ms(60.0, at_least=1, zero_hint=NO_ZERO)
@@ -118,6 +131,8 @@ class Server:
     host: str = setting(parse=parse.host)
     port: int = count(at_least=1, at_most=65535)
     role: Role = setting(parse=parse.server_role)
+    weight: int = count(1, at_least=1, at_most=1000)
+    zone: str | None = setting(None, parse=parse.name)
 
 
 @attrs.frozen(kw_only=True)
@@ -178,6 +193,10 @@ class Pool:
     query_parser_max_length: int | None = count(None)  # bytes of a message; None: no limit
     query_parser_read_write_splitting: bool = setting(False)
     primary_reads_enabled: bool = setting(False)
+    catalog_refresh_s: float = duration_ms(60.0)  # 0: do not ask the servers about their functions and views
+    read_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
+    write_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
+    write_tables: tuple[str, ...] = setting((), parse=parse.sql_names)
     replica_to_primary_failover_enabled: bool = setting(False)
     connect_timeout_s: float = duration_ms(1.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
     idle_timeout_s: float = duration_ms(600.0, at_least=1, inherit=True, zero_hint=NO_ZERO)
@@ -185,6 +204,7 @@ class Pool:
     transaction_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: off
     client_idle_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: off
     query_wait_timeout_s: float = duration_ms(0.0, inherit=True)  # 0: as for users
+    failover_hold_s: float = duration_ms(30.0, inherit=True)  # 0: do not wait for a primary
     checkout_failure_limit: int | None = setting(None, parse=parse.failure_limit)  # None or 0 in the file: off
     cleanup_server_connections: bool = setting(True)
     pinning: Pinning = setting(Pinning.ALLOW)

@@ -205,9 +205,9 @@ def ssl_mode(value: object) -> SslMode:
 def server_role(value: object) -> Role:
     """The role of a server: any but ``any``."""
     role = ALSO_SPELLED.get(value, value) if isinstance(value, str) else value
-    if role in (Role.PRIMARY, Role.REPLICA, Role.MIRROR):
+    if role in (Role.PRIMARY, Role.REPLICA, Role.AUTO, Role.MIRROR):
         return Role(str(role))
-    raise ValueError(f"must be one of primary, replica, mirror; got {describe(value)}")
+    raise ValueError(f"must be one of primary, replica, auto, mirror; got {describe(value)}")
 
 
 def default_role(value: object) -> Role:
@@ -251,6 +251,20 @@ def parameter_names(value: object) -> tuple[str, ...]:
         if re.fullmatch(r"[A-Za-z_][\w$]*(\.[A-Za-z_][\w$]*)*", each) is None:
             raise ValueError(f"{each!r} is no name of a run-time setting")
     return names
+
+
+def sql_names(value: object) -> tuple[str, ...]:
+    """Names of functions or tables, ``name`` or ``schema.name`` as in SQL; returned as a server has them."""
+    part = r'(?:[^\W\d][\w$]*|"[^"]+")'
+    names: tuple[str, ...] = sequence(value, tuple[str, ...])
+    for each in names:
+        if re.fullmatch(rf"{part}(?:\.{part})?", each) is None:
+            raise ValueError(f"{each!r} is no name, e.g. lookup or public.lookup")
+    return tuple(re.sub(part, lambda found: _stored_name(found[0]), each) for each in names)
+
+
+def _stored_name(name: str) -> str:
+    return name[1:-1] if name.startswith('"') else name.lower()
 
 
 def regex(value: object) -> str:

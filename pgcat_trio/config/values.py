@@ -31,12 +31,16 @@ class Secret:
 
 
 class Role(enum.StrEnum):
-    """What a server is, or which kind of server a client asks for (``ANY`` is only ever asked for)."""
+    """What a server is, or which kind of server a client asks for (``ANY`` is only ever asked for).
+
+    ``AUTO`` stands in configurations only: the server is what it says that it is.
+    """
 
     ANY = "any"
     PRIMARY = "primary"
     REPLICA = "replica"
     MIRROR = "mirror"
+    AUTO = "auto"
 
 
 class PoolMode(enum.StrEnum):
@@ -55,11 +59,12 @@ class Pinning(enum.StrEnum):
 
 
 class LoadBalancing(enum.StrEnum):
-    """How one server is picked of several: by chance, by fewest leases (``LOC``), or in turn."""
+    """How one server is picked of several: by chance, by fewest leases (``LOC``), in turn, or the quicker of two."""
 
     RANDOM = "random"
     LOC = "loc"
     ROUND_ROBIN = "round_robin"
+    EWMA = "ewma"
 
 
 class AuthType(enum.StrEnum):

@@ -80,6 +80,10 @@ class Transport(ABC):
     def close(self) -> None:
         """Close at once, without a farewell. Never raises, may be called twice."""
 
+    @abstractmethod
+    def sever(self) -> None:
+        """Have whoever reads from it or writes to it find the end of the stream. Never raises; `close` is still due."""
+
     async def aclose(self) -> None:
         """Close politely where that means anything (TLS); closed in any case afterwards, also after `Cancelled`.
 
@@ -184,6 +188,10 @@ class SocketTransport(Transport):
                 raise trio.BrokenResourceError("closed") from None
             sent += self.send_nowait(memoryview(data)[sent : sent + (1 << 20)])  # type: ignore[arg-type]
 
+    def sever(self) -> None:
+        with contextlib.suppress(OSError):  # it has been closed, or was never connected
+            self._socket.shutdown(socket.SHUT_RDWR)
+
     async def receive(self, max_bytes: int = RECEIVE_BYTES) -> bytes:
         if self._returned:
             return self._take_returned(max_bytes)
@@ -261,6 +269,13 @@ class StreamTransport(Transport):
             # A broken TLS stream says so at once, for ever: without this a reader could keep everybody else waiting.
             await trio.lowlevel.checkpoint()
             return b""
+
+    def sever(self) -> None:
+        innermost = _innermost(self.stream)
+        if isinstance(innermost, TransportStream):
+            innermost.transport.sever()
+        else:
+            _close_stream(innermost)
 
     def close(self) -> None:
         if self._closed:

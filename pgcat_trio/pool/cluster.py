@@ -8,17 +8,20 @@ barge in.
 
 from __future__ import annotations
 
-import random
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
-from ..config.model import LoadBalancing, PoolMode, Role
-from ..errors import PoolExhausted, ServerUnavailable
+from ..config.model import PoolMode, Role
+from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
-from ..routing.route import Router
+from ..routing.overrides import Routers
+from . import failover
+from .balancing import Balancer
+from .catalog import CatalogKeeper
 from .greetings import Greetings
+from .pausing import holds
 from .settings import Tracking
 from .statements import Statements
 from .waiting import ClusterRetired, TaskWaiter
@@ -33,29 +36,36 @@ if TYPE_CHECKING:
     from .pool import Pool
     from .waiting import Waiter
 
-_ROLES: Final = (Role.ANY, Role.PRIMARY, Role.REPLICA)
-
 
 class Cluster:
-    """One database and user over its servers. Fill with `add` once, then use."""
+    """One database and user over the servers of one shard. Fill with `add` once, then use."""
 
-    def __init__(self, config: PoolConfig, user: User) -> None:
+    def __init__(self, config: PoolConfig, user: User, shard: int = 0) -> None:
         self.config = config
         self.user = user
         self.pools: list[Pool] = []
-        self.router = Router.for_pool(config)
+        self.shard = shard
+        self.shards: tuple[Cluster, ...] = (self,)
+        """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.routers = Routers(config)
+        self.router = self.routers.usual
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
         if config.prepared_statements_cache_size and user.pool_mode is PoolMode.TRANSACTION:
             self.statements = Statements(config.prepared_statements_cache_size)
         self.retired = False
+        self.disabled = False
+        """An administrator lets nobody new in."""
         self.waiters: deque[Waiter] = deque()
         self.repeats = Repeats()
         """Which of its sessions' failures to get a backend are worth a line."""
+        self.healings = Repeats()
+        """Which of the reads that replicas could not run are worth a line."""
         self.greetings = Greetings(self.pools, self.router.session.role)
-        self._next = 0
-        self._live: dict[Role, tuple[Pool, ...]] = dict.fromkeys(_ROLES, ())
+        self.balancer = Balancer(self.pools)
+        self._live = self.balancer.live
+        self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
     def name(self) -> str:
@@ -65,15 +75,46 @@ class Cluster:
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
         self.pools.append(pool)
-        pool.server.watchers.add(self.refresh)
+        # Before the pool's own: what it closes must not be opened again.
+        pool.server.watchers = {self.refresh: None, **pool.server.watchers}
         self.refresh()
 
+    def remove(self, pool: Pool) -> None:
+        """A pool is no part of the cluster any more; the caller retires it."""
+        self.pools.remove(pool)
+        if all(other.server is not pool.server for other in self.pools):
+            pool.server.watchers.pop(self.refresh, None)
+        self.greetings.forget(pool)
+        self.refresh()
+
+    def forgive(self, now: float) -> None:
+        """Those who had nothing to wait for begin to wait now."""
+        for waiter in self.waiters:
+            if not waiter.pools:
+                waiter.failed.clear()
+                self._postpone(waiter, now + self.user.connect_timeout_s)
+
+    def reconsider(self) -> None:
+        """Those who wait may find something else to wait for: other servers, more places."""
+        for waiter in list(self.waiters):
+            if waiter in self.waiters:
+                self._find_work_for(waiter)
+
     def refresh(self) -> None:
-        """Recompute who can be chosen, after a ban or its end."""
-        for role in _ROLES:
-            pools = [pool for pool in self.pools if role in (Role.ANY, pool.role)]
-            usable = [pool for pool in pools if pool.role is Role.PRIMARY or not pool.server.banned]
-            self._live[role] = tuple(usable)
+        """Find out anew who can be chosen, after any change of a server; and what those wait for who wait."""
+        self.balancer.refresh(self.config, trio.current_time())
+        self.greetings.choose()
+        for waiter in tuple(self.waiters):
+            if waiter in self.waiters and not self._waits_well(waiter):
+                if not waiter.pools:
+                    waiter.failed.clear()
+                self._find_work_for(waiter)
+
+    def _waits_well(self, waiter: Waiter) -> bool:
+        """There is something that it waits for, and all of that would still do."""
+        usable = self.balancer.usable
+        allowed = (*usable[waiter.role], *(usable[Role.PRIMARY] if waiter.may_write else ()))
+        return bool(waiter.pools) and all(pool in allowed for pool in waiter.pools)
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
@@ -82,56 +123,36 @@ class Cluster:
         live = self._live[role]
         if len(live) == 1:
             return live[0].take_idle(now)
-        if not live:
-            return None
-        self._next = (self._next + 1) % len(live)
-        for pool in self._ordered(live):
+        for pool in self.balancer.next_order(live):
             backend = pool.take_idle(now)
             if backend is not None or not pool.full:
                 # A server that has room for one more backend shall open it: else the first one would keep the lead.
                 return backend
         return None
 
-    def _ordered(self, pools: tuple[Pool, ...]) -> Sequence[Pool]:
-        mode = self.config.load_balancing_mode
-        count = len(pools)
-        if count < 2:
-            return pools
-        if mode is LoadBalancing.ROUND_ROBIN:
-            first = self._next % count
-            return pools[first:] + pools[:first]
-        shuffled = random.sample(pools, count)
-        if mode is LoadBalancing.LOC:
-            shuffled.sort(key=lambda pool: pool.busy)
-        return shuffled
+    def candidates(self, waiter: Waiter) -> Sequence[Pool]:
+        """The pools that would do for a waiter, in order of preference; none if there are none, or all have failed it.
 
-    def candidates(self, waiter: Waiter) -> list[Pool]:
-        """The pools that would do for a waiter, in order of preference; none if they have all failed it.
-
-        Raises `ServerUnavailable` if there are none in the configuration. When there is no replica left: the primary,
-        where that is allowed, and otherwise those that are banned all the same (PgCat unbans them all then).
+        When there is no replica left: the primary, where that is allowed, and otherwise those that are banned or lag
+        behind all the same (PgCat unbans them all then).
         """
-        role = waiter.role
-        configured = [pool for pool in self.pools if role in (Role.ANY, pool.role)]
-        choices: list[Sequence[Pool]] = [self._ordered(self._live[role])]
-        if waiter.fallback_to_primary or (role is Role.REPLICA and self.config.replica_to_primary_failover_enabled):
-            choices.append(self._live[Role.PRIMARY])
-        choices.append(configured)
-        if not any(choices):
-            raise ServerUnavailable(
-                f"no {role.value} server is configured for {self.name}", hint="Add one to the pool's servers."
-            )
+        balancer, role = self.balancer, waiter.role
+        choices: list[Sequence[Pool]] = [balancer.order(balancer.live[role])]
+        if waiter.may_write:
+            choices.append(balancer.live[Role.PRIMARY])
+        choices.append(balancer.order(balancer.usable[role]))
         for pools in choices:
             untried = [pool for pool in pools if pool not in waiter.failed]
             if untried:
                 return untried
-        return []
+        return ()
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    async def acquire(self, role: Role, fallback_to_primary: bool) -> Backend:
+    async def acquire(self, role: Role, fallback_to_primary: bool, *, patient: bool = True) -> Backend:
         """A backend, now the caller's. Waits ``connect_timeout_s`` at most, and as long again after each failed server;
-        or ``query_wait_timeout_s`` in all, where that is set.
+        or ``query_wait_timeout_s`` in all, where that is set. With no server to wait for it waits for one
+        (``failover_hold``), if it is ``patient``.
 
         Raises `PoolExhausted` when the time is over, `ServerUnavailable` or the server's own `ServerError` when no
         server can be reached, `ClusterRetired` after a reload. After any error and after `Cancelled` nothing is held.
@@ -140,7 +161,8 @@ class Cluster:
         now = trio.current_time()
         backend = self.acquire_nowait(role, now)
         if backend is None:
-            waiter = TaskWaiter(role, fallback_to_primary)
+            waiter = TaskWaiter(role, fallback_to_primary or self.config.replica_to_primary_failover_enabled)
+            waiter.patient = patient
             waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
         backend.transport.unwatch()
@@ -160,15 +182,10 @@ class Cluster:
 
     def _find_work_for(self, waiter: Waiter) -> None:
         """See to it that a waiter in the queue has something to wait for: a check, a dial, or others' backends."""
-        try:
-            waiter.pools = self.candidates(waiter)
-        except ServerUnavailable as error:
-            self.waiters.remove(waiter)
-            waiter.refused(error)
-            return
+        waiter.pools = list(self.candidates(waiter))
         if not waiter.pools:
-            self.waiters.remove(waiter)
-            waiter.refused(next(reversed(waiter.failed.values())))
+            if not holds(self.pools, waiter):
+                self._hold_or_refuse(waiter)
             return
         now = trio.current_time()
         for pool in waiter.pools:
@@ -185,11 +202,23 @@ class Cluster:
 
     def _open_for_waiters(self, pool: Pool) -> bool:
         """Have as many backends on their way as there are waiters that would take one; False if there is no place."""
-        wanted = sum(pool in waiter.pools for waiter in self.waiters)
-        while pool.opening < wanted:
-            if not pool.open_soon():
-                return pool.opening >= wanted
+        on_their_way = pool.opening
+        for waiter in self.waiters:
+            if pool in waiter.pools:
+                if on_their_way:
+                    on_their_way -= 1
+                elif not pool.open_soon():
+                    return False
         return True
+
+    def _hold_or_refuse(self, waiter: Waiter) -> None:
+        """No server would do for a waiter: let it wait for one where one may come, else tell it why there is none."""
+        hold_s = self.config.failover_hold_s
+        if hold_s and waiter.patient and waiter.may_write and failover.may_come(self.pools, waiter):
+            self._postpone(waiter, max(waiter.deadline, waiter.since + hold_s))
+            return
+        self.waiters.remove(waiter)
+        waiter.refused(failover.reason(self.name, self.pools, waiter))
 
     def _postpone(self, waiter: Waiter, deadline: float) -> None:
         """Not the waiter's time is over but a server's: what others hold it has not waited for. A bound is a bound."""
@@ -206,16 +235,25 @@ class Cluster:
 
     def sweep(self, now: float) -> None:
         """Refuse those who have waited for too long; keep the pools in shape."""
+        self.balancer.sweep(now)
         for pool in self.pools:
             pool.sweep(now)
-        for waiter in list(self.waiters):
-            if waiter.deadline > now or waiter not in self.waiters:
-                continue
-            dialing = any(pool.opening for pool in waiter.pools) and not any(pool.backends for pool in waiter.pools)
-            # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
-            if not dialing or self.user.query_wait_timeout_s:
-                self.waiters.remove(waiter)
-                waiter.refused(self._exhausted(dialing=dialing))
+        for waiter in tuple(self.waiters):
+            if waiter.deadline <= now and waiter in self.waiters:
+                self._time_is_over(waiter)
+
+    def _time_is_over(self, waiter: Waiter) -> None:
+        unreached = not any(pool.backends for pool in waiter.pools)
+        dialing = unreached and any(pool.opening for pool in waiter.pools)
+        # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
+        paused = not waiter.pools and holds(self.pools, waiter)
+        if (dialing or paused) and not self.user.query_wait_timeout_s:
+            return
+        self.waiters.remove(waiter)
+        if unreached and not dialing:
+            waiter.refused(failover.reason(self.name, self.pools, waiter))
+        else:
+            waiter.refused(self._exhausted(dialing=dialing))
 
     # -- what pools report -----------------------------------------------------------------------------------------
 
@@ -232,6 +270,7 @@ class Cluster:
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """See `opening.Owner`."""
         self.greetings.greeted(pool, parameters)
+        self.catalog.greeted(pool)
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """See `opening.Owner`."""
@@ -255,8 +294,9 @@ class Cluster:
     def retire(self) -> None:
         """A reload replaced this cluster: nothing new is leased, what is leased ends with its transaction."""
         self.retired = True
+        self.catalog.retire()
         for pool in self.pools:
-            pool.server.watchers.discard(self.refresh)
+            pool.server.watchers.pop(self.refresh, None)
             pool.retire()
         while self.waiters:
             self.waiters.popleft().refused(ClusterRetired("the pool has been replaced"))

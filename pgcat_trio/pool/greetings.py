@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..config.model import Role
+from .settings import IDENTITY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,18 @@ _SERVER_WIDE: Final = frozenset((_STANDBY, "server_version"))
 """Reported parameters that are the same on all connections to a server."""
 
 
+_OF_IDENTITY: Final = ("is_superuser", "session_authorization")
+"""Reported parameters that depend on who one is."""
+
+
+def identity(settings: Mapping[str, str]) -> tuple[str | None, ...]:
+    """The settings that make one somebody else than who logged in; None for those that do not."""
+    return tuple(settings.get(name) for name in IDENTITY)
+
+
+NOBODY_ELSE: Final = identity({})
+
+
 class Greetings:
     """The newest greeting of each of ``pools``. ``home`` is the role that a session goes to before all others."""
 
@@ -27,9 +40,21 @@ class Greetings:
         """What a server of the role ``home`` said about itself when it was last connected to; None before any did."""
         self.canonical: dict[tuple[str, str], str] = {}
         """How the servers spell the settings that clients asked for: (name, value) to value."""
+        self.identities: dict[tuple[str | None, ...], dict[str, str]] = {}
+        """What servers report of those who are somebody else from the start, by the settings that make them so."""
         self._pools = pools
         self._home = home
         self._by_pool: dict[Pool, dict[str, str]] = {}
+
+    def go_home(self, home: Role) -> None:
+        """Sessions go to another role before all others from now on."""
+        self._home = home
+        self.choose()
+
+    def forget(self, pool: Pool) -> None:
+        """A pool has left. What it said holds until another one says something."""
+        if self._by_pool.pop(pool, None) is not None:
+            self.choose()
 
     def learn(self, name: str, value: str, spelling: str) -> None:
         """Remember how the servers spell a setting's value."""
@@ -37,20 +62,29 @@ class Greetings:
             self.canonical.clear()
         self.canonical[name, value] = spelling
 
+    def learn_identity(self, settings: Mapping[str, str], parameters: Mapping[str, str]) -> None:
+        """Remember what a server reports of somebody with these settings."""
+        if len(self.identities) >= _MAX_SPELLINGS:
+            self.identities.clear()
+        self.identities[identity(settings)] = {name: parameters[name] for name in _OF_IDENTITY if name in parameters}
+
     def greeted(self, pool: Pool, parameters: dict[str, str]) -> None:
         """A new backend said these things about its server."""
         self._by_pool.pop(pool, None)
         self._by_pool[pool] = dict(parameters)  # the last one is the newest
-        self._choose()
+        self.choose()
 
     def reported(self, pool: Pool, changes: list[tuple[str, str]]) -> None:
         """A backend reported these changes; what holds for its server as a whole is noted."""
         news = {name: value for name, value in changes if name in _SERVER_WIDE}
         if news and pool in self._by_pool:
             self._by_pool[pool] |= news
-            self._choose()
+            self.choose()
 
-    def _choose(self) -> None:
+    def choose(self) -> None:
+        """Decide again whose parameters clients are told: after any of them, or the role of a server, has changed."""
+        if not self._by_pool:
+            return
         home = self._home
         if home is Role.ANY and any(pool.role is Role.PRIMARY for pool in self._pools):
             home = Role.PRIMARY

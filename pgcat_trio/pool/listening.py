@@ -3,22 +3,29 @@
 A thousand listening clients need no more than this connection: what is notified on a channel is passed on to all who
 listen to it. It is open as long as somebody does, beside the backends that ``pool_size`` counts. If it breaks, nobody
 can know what was missed: so all who listened are told, and by the way that they are prepared for.
+
+Whoever comes here from another connection that listens (its own, or the switchboard of before a reload) begins with a
+*mark*: a notification on a channel of the proxy's own, which both connections hear. A server has all notifications in
+one order (PostgreSQL manual, "NOTIFY"), so what comes before the mark is the other connection's to tell, and what
+comes after it is told here: nothing is lost, and nothing is told twice.
 """
 
 from __future__ import annotations
 
+import itertools
+import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
+import attrs
 import structlog
 import trio
 
-from ..errors import BackendLost, ProtocolViolation, ProxyError, ServerError, ServerUnavailable, ShuttingDown
-from ..wire import codes, encode, messages
-from ..wire.codes import UINT32
+from ..errors import ProxyError, ServerUnavailable, ShuttingDown
 from .connect import open_connection
+from .hearing import Wire
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
     from ..config.model import General
     from ..net.transport import Transport
@@ -34,8 +41,25 @@ _BARRIER: Final = b""
 LINGER_S: Final = 10.0
 """How long the connection stays when nobody listens any more: whoever comes back soon finds it."""
 
+MARKS: Final = b"pgcat-trio marks " + secrets.token_hex(8).encode()
+"""The channel of the marks of this process."""
 
-_LOST_HINT: Final = "The server's log may say why."
+_numbers: Final = itertools.count(1)
+
+
+@attrs.frozen(eq=False)
+class Joining:
+    """Somebody who will be told what is notified on some channels, from the mark on."""
+
+    subscriber: Subscriber
+    channels: frozenset[bytes]
+    mark: bytes = attrs.field(init=False, factory=lambda: b"%d" % next(_numbers))
+
+    @property
+    def mark_sql(self) -> str:
+        """Sets the mark; whoever runs it hears it, too. Nobody waits for a disk or a standby on its account."""
+        channel = _quoted(MARKS).decode()
+        return f"SET LOCAL synchronous_commit TO off; LISTEN {channel}; NOTIFY {channel}, '{self.mark.decode()}'"
 
 
 class Subscriber(Protocol):
@@ -45,8 +69,12 @@ class Subscriber(Protocol):
         """A NotificationResponse for one of the channels, as it came."""
         ...
 
-    def subscribed(self) -> None:
-        """All channels that were asked for are listened to from now on."""
+    def heard(self, joining: Joining) -> None:
+        """All its channels are listened to from now on: the mark may be set."""
+        ...
+
+    def left(self, board: Switchboard) -> None:
+        """The channels that were to be left have been, and all that was notified on them before has been passed on."""
         ...
 
     def unsubscribed(self, reason: ProxyError) -> None:
@@ -69,63 +97,110 @@ class Switchboard:
         self.options = options
         self.connect_timeout_s = connect_timeout_s
         self.channels: dict[bytes, set[Subscriber]] = {}
-        """Who wants to hear what; names in UTF-8."""
+        """Who is told what; names in UTF-8."""
         self.pid = 0
         """The server process that listens; 0 while there is none."""
+        self.retired = False
         self._nursery = nursery
         self._heard: set[bytes] = set()  # what the server has confirmed
         self._asked: set[bytes] = set()  # what it will have confirmed next
-        self._waiting: dict[Subscriber, frozenset[bytes]] = {}
+        self._joining: dict[bytes, Joining] = {}  # by their marks
+        self._unheard: dict[bytes, Joining] = {}  # those of them whose channels are not all listened to yet
+        self._leaving_at: dict[bytes, tuple[Subscriber, frozenset[bytes]]] = {}  # by marks
         self._leaving: list[tuple[Subscriber, frozenset[bytes]]] = []
         self._asked_leaving = self._leaving  # those who have left when the server answers
+        self._marks: list[Joining] = []  # to be set by this connection
         self._changed = trio.Event()
         self._running = False
+        self._transport: Transport | None = None
 
-    def subscribe(self, subscriber: Subscriber, channels: frozenset[bytes]) -> bool:
-        """Listen to some more channels: True if that is so already, else `Subscriber.subscribed` will be called."""
-        for channel in channels:
-            self.channels.setdefault(channel, set()).add(subscriber)
-        if channels <= self._heard:
-            return True
-        self._waiting[subscriber] = channels | self._waiting.get(subscriber, frozenset())
+    def subscribe(self, subscriber: Subscriber, channels: frozenset[bytes]) -> Joining:
+        """Tell it what is notified on some more channels, from a mark on: whoever calls this has it set.
+
+        That may be as soon as the channels are listened to. If they are not yet, `Subscriber.heard` will be called.
+        """
+        joining = Joining(subscriber, channels)
+        self._joining[joining.mark] = joining
+        if not channels <= self._heard:
+            self._unheard[joining.mark] = joining
         self._changed.set()
         if not self._running:
             self._running = True
             self._nursery.start_soon(self._run)
-        return False
+        return joining
 
-    def unsubscribe(self, subscriber: Subscriber, channels: frozenset[bytes]) -> None:
-        """Listen to these channels no more."""
-        for channel in channels:
+    def hears(self, joining: Joining) -> bool:
+        """True if the mark may be set."""
+        return joining.mark not in self._unheard
+
+    def shares_marks_with(self, other: Switchboard) -> bool:
+        """True if both listen to the same database of the same server."""
+        return (self.target.address, self.target.database) == (other.target.address, other.target.database)
+
+    def set_mark(self, joining: Joining) -> None:
+        """Have the mark set by this connection."""
+        self._marks.append(joining)
+        self._changed.set()
+
+    def join(self, joining: Joining) -> None:
+        """The mark has come, or none is needed."""
+        if self._joining.pop(joining.mark, None) is not None:
+            for channel in joining.channels:
+                self.channels.setdefault(channel, set()).add(joining.subscriber)
+
+    def forget(self, joining: Joining) -> None:
+        """It will not join after all."""
+        self._joining.pop(joining.mark, None)
+        self._unheard.pop(joining.mark, None)
+        self.unsubscribe(joining.subscriber, joining.channels)
+
+    def unsubscribe(self, subscriber: Subscriber, channels: Iterable[bytes] | None = None) -> None:
+        """Tell it no more of these channels; or of any, whether it has joined already or not."""
+        for channel in tuple(self.channels) if channels is None else channels:
             listeners = self.channels.get(channel, set())
             listeners.discard(subscriber)
             if not listeners:
                 self.channels.pop(channel, None)
-        missing = self._waiting.pop(subscriber, frozenset()) - channels
-        if missing:
-            self._waiting[subscriber] = missing
+        if channels is None:
+            for joining in [each for each in self._joining.values() if each.subscriber is subscriber]:
+                self.forget(joining)
         self._changed.set()
 
     def unsubscribe_soon(self, subscriber: Subscriber, channels: frozenset[bytes]) -> None:
-        """The same, once all that has been notified until now has been passed on."""
+        """The same, once all that has been notified until now has been passed on; then `Subscriber.left` is called."""
         self._leaving.append((subscriber, channels))
         self._changed.set()
 
+    def unsubscribe_at(self, joining: Joining) -> None:
+        """The same, when its mark comes: from there on it is told on another switchboard."""
+        self._leaving_at[joining.mark] = joining.subscriber, joining.channels
+
     def retire(self) -> None:
         """The pool has been replaced, or is closed: everybody goes on elsewhere, or ends."""
-        for subscriber in set(self._waiting).union(*self.channels.values()):
+        self.retired = True
+        for subscriber in self._subscribers():
             subscriber.moved()
+
+    def sever(self) -> None:
+        """The server is down without a word: end the connection from here, and with it all that depends on it."""
+        if self._transport is not None:
+            self._transport.sever()
 
     def end(self, reason: ProxyError) -> None:
         """Tell everybody that it is over."""
-        subscribers = set(self._waiting).union(*self.channels.values())
-        self.channels.clear()
-        self._waiting.clear()
+        subscribers = self._subscribers()
+        for mapping in (self.channels, self._joining, self._unheard, self._leaving_at):
+            mapping.clear()
+        self._leaving, self._asked_leaving, self._marks = [], [], []
         self._heard.clear()
-        self._leaving.clear()
         self._changed.set()
         for subscriber in subscribers:
             subscriber.unsubscribed(reason)
+
+    def _subscribers(self) -> set[Subscriber]:
+        leaving = (*self._leaving, *self._asked_leaving)
+        others = {each.subscriber for each in self._joining.values()}.union(subscriber for subscriber, _ in leaving)
+        return others.union(*self.channels.values())
 
     # -- the connection --------------------------------------------------------------------------------------------
 
@@ -134,17 +209,18 @@ class Switchboard:
         transport: Transport | None = None
         error: ProxyError = ShuttingDown("the proxy is shutting down")
         try:
-            while self.channels:
-                transport = await self._connect()
-                await _Wire(self, transport).run()
+            while self._wanted():
+                transport = self._transport = await self._connect()
+                await Wire(self, transport).run()
                 transport.close()
                 self._heard.clear()
                 log.info("listener.closed", pool=self.name, pid=self.pid)
         except ProxyError as problem:
             error = problem
-            log.warning("listener.lost", pool=self.name, reason=problem.message, clients=self._count())
+            log.warning("listener.lost", pool=self.name, reason=problem.message, clients=len(self._subscribers()))
         finally:
             self._running = False
+            self._transport = None
             self.pid = 0
             self._heard.clear()
             if transport is not None:
@@ -160,32 +236,35 @@ class Switchboard:
             return greeting.transport
         raise ServerUnavailable(f"server {self.target.address} did not answer within {self.connect_timeout_s:g} s")
 
-    def _count(self) -> int:
-        return len(set(self._waiting).union(*self.channels.values()))
+    def _wanted(self) -> set[bytes]:
+        return set(self.channels).union(*(joining.channels for joining in self._joining.values()))
 
     async def next_change(self) -> bytes | None:
         """The statements that make the server hear what is wanted; None when nobody has wanted anything for a while."""
         while True:
-            sql = self._difference()
-            if sql or self._leaving:
+            wanted = self._wanted()
+            changes = self._changes(wanted)
+            if changes or self._leaving:
                 self._asked_leaving, self._leaving = self._leaving, []
-                return sql or _BARRIER
+                return b"; ".join(changes) or _BARRIER
             self._changed = trio.Event()
-            if self.channels:
+            if wanted:
                 await self._changed.wait()
             else:
                 with trio.move_on_after(LINGER_S):
                     await self._changed.wait()
-                if not self.channels:
+                if not self._wanted():
                     return None
 
-    def _difference(self) -> bytes:
-        wanted = set(self.channels)
-        changes = [b"LISTEN " + _quoted(channel) for channel in sorted(wanted - self._heard)]
-        changes += [b"UNLISTEN " + _quoted(channel) for channel in sorted(self._heard - wanted)]
-        self._asked = wanted
-        self._heard &= wanted  # whoever wants the others from now on has come too late
-        return b"; ".join(changes)
+    def _changes(self, wanted: set[bytes]) -> list[bytes]:
+        asked = wanted | {MARKS}
+        changes = [b"LISTEN " + _quoted(channel) for channel in sorted(asked - self._heard)]
+        changes += [b"UNLISTEN " + _quoted(channel) for channel in sorted(self._heard - asked)]
+        marks, self._marks = self._marks, []
+        changes += [joining.mark_sql.encode() for joining in marks]
+        self._asked = asked
+        self._heard &= asked  # whoever wants the others from now on has come too late
+        return changes
 
     def confirmed(self) -> None:
         """The server has done what `next_change` said last."""
@@ -193,80 +272,22 @@ class Switchboard:
         asked_leaving, self._asked_leaving = self._asked_leaving, []
         for subscriber, channels in asked_leaving:
             self.unsubscribe(subscriber, channels)
-        for subscriber, channels in tuple(self._waiting.items()):
-            if channels <= self._heard:
-                del self._waiting[subscriber]
-                subscriber.subscribed()
+            subscriber.left(self)
+        for joining in [each for each in self._unheard.values() if each.channels <= self._heard]:
+            del self._unheard[joining.mark]
+            joining.subscriber.heard(joining)
 
     def notified(self, message: bytes, channel: bytes, payload: bytes) -> None:
-        """Pass a notification on."""
+        """Pass a notification on, or see to those who waited for this mark."""
+        if channel == MARKS:
+            if payload in self._joining:
+                self.join(self._joining[payload])
+            if payload in self._leaving_at:
+                subscriber, channels = self._leaving_at.pop(payload)
+                self.unsubscribe(subscriber, channels)
+                subscriber.left(self)
         for subscriber in tuple(self.channels.get(channel, ())):
             subscriber.notify(message, channel.isascii() and payload.isascii())
-
-
-class _Wire:
-    """The conversation: one request at a time, and notifications whenever they come."""
-
-    def __init__(self, board: Switchboard, transport: Transport) -> None:
-        self._board = board
-        self._transport = transport
-        self._ready = trio.Event()
-        self._buffer = b""
-
-    async def run(self) -> None:
-        """Until nobody listens any more. Raises `BackendLost`, `ServerError` or `ProtocolViolation`."""
-        problems: list[ProxyError] = []
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._read, problems, nursery.cancel_scope)
-            while (sql := await self._board.next_change()) is not None:
-                self._ready = trio.Event()
-                await self._send(encode.query(sql))
-                await self._ready.wait()
-                self._board.confirmed()
-            await self._send(encode.TERMINATE)
-            nursery.cancel_scope.cancel()
-        if problems:
-            raise problems[0]
-
-    async def _send(self, data: bytes) -> None:
-        try:
-            await self._transport.send(data)
-        except trio.BrokenResourceError:
-            await trio.sleep_forever()  # the reader finds out how it ended, and its last words
-
-    async def _read(self, problems: list[ProxyError], scope: trio.CancelScope) -> None:
-        try:
-            while True:
-                data = await self._transport.receive()
-                if not data:
-                    raise BackendLost(self._transport.fault or "the server closed the connection", hint=_LOST_HINT)
-                self._buffer += data
-                for kind, message in self._messages():
-                    self._hear(kind, message)
-        except ProxyError as problem:
-            problems.append(problem)
-            scope.cancel()
-
-    def _messages(self) -> Iterator[tuple[int, bytes]]:
-        buffer, position = self._buffer, 0
-        while len(buffer) - position >= 5:
-            length: int = UINT32.unpack_from(buffer, position + 1)[0]
-            if not 4 <= length <= codes.MAX_MESSAGE_BYTES:
-                raise ProtocolViolation(f"the server sent a message with the impossible length {length}")
-            stop = position + 1 + length
-            if stop > len(buffer):
-                break
-            yield buffer[position], buffer[position:stop]
-            position = stop
-        self._buffer = buffer[position:]
-
-    def _hear(self, kind: int, message: bytes) -> None:
-        if kind == codes.NOTIFICATION_RESPONSE:
-            self._board.notified(message, *messages.notification(message[5:]))
-        elif kind == codes.READY_FOR_QUERY:
-            self._ready.set()
-        elif kind == codes.ERROR_RESPONSE:
-            raise ServerError(messages.error_fields(message[5:]))
 
 
 def _quoted(identifier: bytes) -> bytes:

@@ -11,10 +11,11 @@ import structlog
 import trio
 
 from ..config.model import Role
-from ..errors import ProxyError, ServerError, ServerUnavailable
+from ..errors import ProxyError, ServerError, ServerLoginFailed, ServerUnavailable
 from ..observe.repeats import Repeats
 from .backend import Backend
 from .connect import open_connection
+from .probe import is_ill
 
 if TYPE_CHECKING:
     from ..config.model import General, User
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from .server import Server
 
 log = structlog.get_logger("pgcat_trio.pool")
-
-_MAX_DIALS: Final = 8
-"""Logins in flight per pool: enough to fill a pool quickly, too few to overrun a server that has just restarted."""
 
 _FILL_RETRY_S: Final = 5.0
 """How long ``min_pool_size`` waits after a failed dial. Clients do not wait for it: each request dials anew."""
@@ -56,7 +54,10 @@ class Owner(Protocol):
 
 
 class Opening(ABC):
-    """The backends of one identity on one server, as far as they are opened. ``nursery`` is the pools'."""
+    """The backends of one identity on one server, as far as they are opened. ``nursery`` is the pools'.
+
+    ``configured_role`` is the configuration's word, ``role`` what the server is taken for (`balancing`).
+    """
 
     def __init__(
         self,
@@ -71,7 +72,14 @@ class Opening(ABC):
     ) -> None:
         self.owner = owner
         self.server = server
-        self.role = role
+        self.configured_role = role
+        self.role: Role = Role.REPLICA if role is Role.AUTO else role
+        self.weight = 1
+        self.zone: str | None = None
+        self.share = 1.0
+        """Its weight, less while its server has only just come back."""
+        self.credit = 0.0
+        """How long it has waited for its turn, in shares."""
         self.target = target
         self.user = user
         self.options = options
@@ -80,6 +88,12 @@ class Opening(ABC):
         self.opening = 0
         """Dials under way."""
         self.retired = False
+        self.last_error: ProxyError | None = None
+        """Why the last dial failed; None when it did not."""
+        self.paused = False
+        """See `pausing`: no backend is opened."""
+        self.departures = trio.lowlevel.ParkingLot()
+        """Those who wait for backends to go."""
         self.fill_again_at = 0.0
         """When ``min_pool_size`` may be filled up again, by Trio's clock."""
         self._nursery = nursery
@@ -114,28 +128,41 @@ class Opening(ABC):
         """What a server says while nobody asked."""
 
     def open_soon(self) -> bool:
-        """Start to open one more backend, if there is a place for it; False if not."""
-        if self.full or self.retired or self.opening >= _MAX_DIALS:
+        """Start to open one more backend, if there is a place for it and the server may be dialed; False if not."""
+        if self.full or self.retired or self.paused or not self.server.state.serves:
+            return False
+        if not self.server.dials.begin(self, trio.current_time()):
             return False
         self.opening += 1
         self._nursery.start_soon(self._open)
         return True
 
+    def may_dial(self) -> None:
+        """The server may be dialed again, after it could not be."""
+        self.owner.opened_or_failed(self._pool, None)
+
     async def _open(self) -> None:
         error: ProxyError | None = None
+        dials = self.server.dials
         try:
             backend = await self._connect()
         except ProxyError as problem:
             error = problem
         finally:
             self.opening -= 1
+            dials.end()
+            self.departures.unpark_all()
         if error is not None:
             self._open_failed(error)
-        elif self.retired:
-            self.close(backend, "retired")
+        elif self.retired or self.paused or not self.server.state.serves:
+            reason = (
+                "retired" if self.retired else "paused" if self.paused else f"the server is {self.server.state.status}"
+            )
+            self.close(backend, reason)
         else:
             self.release(backend)
         self.owner.opened_or_failed(self._pool, error)
+        dials.wake(trio.current_time())
 
     async def probe(self) -> ProxyError | None:
         """Open one backend if there is none and keep it; the reason if that fails."""
@@ -164,6 +191,9 @@ class Opening(ABC):
             backend.on_idle_data = partial(self.idle_data, backend)
             self._hear_rest(backend, greeting.rest)
             self.backends.add(backend)
+            self.last_error = None
+            self.server.reached = True
+            self.server.dials.succeeded()
             self.owner.greeted(self._pool, greeting.parameters)
             log.info("backend.opened", pool=self.name, pid=backend.pid, tls=greeting.transport.encrypted)
             return backend
@@ -186,7 +216,9 @@ class Opening(ABC):
         if self.retired:
             return
         now = trio.current_time()
-        self.fill_again_at = now + _FILL_RETRY_S
+        self.last_error = error
+        self.fill_again_at = now + _FILL_RETRY_S * random.uniform(0.75, 1.25)
+        self.server.dials.failed(now)
         if not self._repeats.pass_over(error.message, now):
             refused = isinstance(error, ServerError)
             log.warning(
@@ -195,7 +227,8 @@ class Opening(ABC):
                 reason=error.message,
                 **self._repeats.take_count(),
             )
-        # A server that has words for us is ill only if it says so (class 57P: shutting down, starting up, crashed).
-        ill = error.sqlstate.startswith("57P") if isinstance(error, ServerError) else True
-        if ill and self.role is Role.REPLICA:
+        ill = is_ill(error)
+        if self.role is Role.REPLICA and (ill or isinstance(error, ServerLoginFailed)):
             self.server.ban(error.message, now)
+        if ill:
+            self.server.suspect()

@@ -22,6 +22,8 @@ from .opening import Opening
 from .settings import USUAL, Tracking
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from ..config.model import General, Role, User
     from ..net.poller import Poller
     from .backend import Backend
@@ -54,14 +56,22 @@ class Pool(Opening):
         *,
         reset: bool = True,
         tracking: Tracking = USUAL,
+        weight: int = 1,
+        zone: str | None = None,
     ) -> None:
         super().__init__(owner, server, role, target, user, options, nursery, poller)
         self.tracking = tracking
+        self.weight = weight
+        self.zone = zone
         self.idle: deque[Backend] = deque()
         self.transactions = 0
         """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
-        self._reset = reset
+        self.errands: set[trio.Event] = set()
+        """The cancel requests under way: each is set when it has arrived."""
+        self.reset = reset
+        """Backends are cleaned for the next client."""
+        server.watchers[self.server_changed] = None
 
     @property
     def _pool(self) -> Pool:
@@ -71,6 +81,10 @@ class Pool(Opening):
     def busy(self) -> int:
         """Backends that are not idle."""
         return len(self.backends) - len(self.idle)
+
+    def start_soon(self, async_fn: Callable[[], Awaitable[None]]) -> None:
+        """Run something of the pool's owner for as long as pools live, if it does not end before."""
+        self._nursery.start_soon(async_fn)
 
     # -- idle backends ---------------------------------------------------------------------------------------------
 
@@ -149,6 +163,7 @@ class Pool(Opening):
             reason = problem.message
         self.idle.remove(backend)
         self.close(backend, reason)
+        self.server.suspect()
         return False
 
     # -- giving back -----------------------------------------------------------------------------------------------
@@ -162,6 +177,8 @@ class Pool(Opening):
             else:
                 self.close(backend, "server_lifetime reached")
         elif backend.lost:
+            if backend.broken is not None or backend.last_words() is not None:
+                self.server.suspect()
             abandoned = backend.broken is None and bool(backend.upstream.expected.queue)
             self.close(backend, backend.blemish)
             if abandoned:
@@ -178,7 +195,7 @@ class Pool(Opening):
         cleaned = False
         try:
             with trio.move_on_after(CLEANING_TIMEOUT_S):
-                await clean(backend, self.options, reset=self._reset)
+                await clean(backend, self.options, reset=self.reset)
                 cleaned = True
         except ProxyError as problem:
             blemish = f"{blemish}; {problem.message}"
@@ -200,16 +217,42 @@ class Pool(Opening):
                 backend.transport.send_nowait(encode.TERMINATE)
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
+        if self.retired:
+            self._forget_server()
 
     def retire(self) -> None:
-        """Close the idle backends now and the others when they come back."""
+        """The pool is not used any more: its backends go, and nobody is listened for."""
         self.retired = True
         self.switchboard.retire()
+        self.replace_backends("retired")
+        self._forget_server()
+
+    def replace_backends(self, reason: str) -> None:
+        """Close the idle backends now and the others when they come back."""
         for backend in self.backends:
             backend.retired = True
         while (idle := self.take_unchecked()) is not None:
-            self.close(idle, "retired")
+            self.close(idle, reason)
+
+    def _forget_server(self) -> None:
+        """Care no more for a server of which nothing is left to end."""
+        if not (self.backends or self.opening):
+            self.server.watchers.pop(self.server_changed, None)
+
+    def server_changed(self) -> None:
+        """A server that is down, or fenced off, does not end its connections itself: who waits for it hears it now."""
+        state = self.server.state
+        if state.serves:
+            return
+        reason = f"server {self.target.address} is {state.status}: {state.reason}"
+        while (idle := self.take_unchecked()) is not None:
+            self.close(idle, reason)
+        for backend in tuple(self.backends):
+            backend.broken = backend.broken or reason
+            backend.transport.sever()
+        self.switchboard.sever()
 
     # -- cancelling ------------------------------------------------------------------------------------------------
 
@@ -220,6 +263,7 @@ class Pool(Opening):
         """
         backend.cancelling += 1
         arrived = trio.Event()
+        self.errands.add(arrived)
         self._nursery.start_soon(self._cancel, backend, arrived)
         return arrived
 
@@ -238,6 +282,7 @@ class Pool(Opening):
                 log.warning("cancel.failed", pool=self.name, pid=backend.pid, reason=problem)
             backend.cancelling -= 1
             arrived.set()
+            self.errands.discard(arrived)
             if backend.quarantined and not backend.cancelling:
                 backend.quarantined = False
                 self.release(backend)

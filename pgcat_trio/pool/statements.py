@@ -29,14 +29,15 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_route", "_router", "description", "name", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "description", "name", "shared_by", "tail")
 
-    def __init__(self, tail: bytes, description: Description | None = None) -> None:
+    def __init__(self, shared_by: Statements, tail: bytes, description: Description | None = None) -> None:
+        self.shared_by = shared_by
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
         self.description = description
         """What it is for all who have it; None while no server has said it."""
-        self._router: Router | None = None
+        self._era: object = None
         self._route: Route | None = None
 
     @property
@@ -55,9 +56,9 @@ class Statement:
         return self.description is not None and self.description.columns is not None
 
     def route(self, router: Router) -> Route:
-        """Where this router sends the text; remembered."""
-        if self._route is None or self._router is not router:
-            self._router = router
+        """Where this router sends the text; remembered for as long as the router decides alike."""
+        if self._route is None or self._era is not router.era:
+            self._era = router.era
             self._route = router.route(self.text)
         return self._route
 
@@ -76,10 +77,14 @@ class Statements:
         """The one statement with this text and these types."""
         statement = self._by_tail.get(tail)
         if statement is None:
-            statement = self._by_tail[tail] = Statement(tail)
+            statement = self._by_tail[tail] = Statement(self, tail)
         if self._recent.get(tail) is not statement:
             self._recent.put(tail, statement)
         return statement
+
+    def resize(self, size: int) -> None:
+        """So many from now on; a backend that has more closes some when it prepares the next."""
+        self.size = self._recent.max_entries = size
 
     def described(self, statement: Statement, description: Description) -> Statement:
         """What someone has who has just prepared this, and is told that: another statement if the tables have changed.
@@ -91,7 +96,7 @@ class Statements:
             self._versions[statement.tail, description] = statement
         elif statement.description != description:
             tail = statement.tail
-            statement = self._versions.get((tail, description)) or Statement(tail, description)
+            statement = self._versions.get((tail, description)) or Statement(self, tail, description)
             self._versions[tail, description] = self._by_tail[tail] = statement
             self._recent.put(tail, statement)
         return statement

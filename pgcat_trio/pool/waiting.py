@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import outcome
 import trio
 
+from ..config.model import Role
 from ..errors import ProxyError
 
 if TYPE_CHECKING:
-    from ..config.model import Role
     from .backend import Backend
     from .cluster import Cluster
     from .pool import Pool
@@ -28,7 +28,7 @@ class Waiter(ABC):
     Both are called from within others' business: they must neither raise nor await.
     """
 
-    __slots__ = ("deadline", "failed", "fallback_to_primary", "pools", "role")
+    __slots__ = ("deadline", "failed", "fallback_to_primary", "patient", "pools", "role")
 
     since: float
     """When it began to wait, by Trio's clock."""
@@ -36,12 +36,19 @@ class Waiter(ABC):
     def __init__(self, role: Role, fallback_to_primary: bool) -> None:
         self.role = role
         self.fallback_to_primary = fallback_to_primary
+        self.patient = True
+        """While there is no server that it could use, it waits for one (``failover_hold``)."""
         self.pools: list[Pool] = []
-        """Where a backend may come from."""
+        """Where a backend may come from; none while it waits for a server."""
         self.failed: dict[Pool, ProxyError] = {}
         """The pools that could not open a backend in the meantime, and why."""
         self.deadline = math.inf
         """When it has waited long enough, by Trio's clock."""
+
+    @property
+    def may_write(self) -> bool:
+        """The primary would do, too."""
+        return self.fallback_to_primary or self.role is not Role.REPLICA
 
     @abstractmethod
     def granted(self, backend: Backend) -> None:

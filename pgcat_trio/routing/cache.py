@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import ItemsView
 
 Value = TypeVar("Value")
 
@@ -33,6 +36,10 @@ class TextCache(Generic[Value]):
     def __len__(self) -> int:
         return len(self._values)
 
+    def items(self) -> ItemsView[bytes, Value]:
+        """All that is kept, oldest use first."""
+        return self._values.items()
+
     def get(self, text: bytes) -> Value | None:
         """The value kept for ``text``, now the most recently used; None if there is none."""
         value = self._values.get(text)
@@ -42,6 +49,15 @@ class TextCache(Generic[Value]):
         self._values.move_to_end(text)
         self.hits += 1
         return value
+
+    def peek(self, text: bytes) -> Value | None:
+        """As `get`, but it is no use of the text, and not counted."""
+        return self._values.get(text)
+
+    def clear(self) -> None:
+        """Forget all texts; the statistics go on."""
+        self._values.clear()
+        self.total_bytes = 0
 
     def put(self, text: bytes, value: Value) -> None:
         """Keep ``value`` for ``text``, unless the text is too long to be kept at all."""

@@ -4,44 +4,25 @@ The leading keyword decides, from our own lexer. A query (SELECT, WITH, VALUES, 
 agree: the words and calls that the lexer found (here), and the tree that sqlglot makes of them (`prove.py`). What is
 not proven goes to the primary, with the reason.
 
-Not visible in a text, and therefore not considered: what a view, a rule, a user-defined operator or type does.
+What a text does not show (what a user's functions, views, operators and types do) is the catalog's to say.
 """
 
 from __future__ import annotations
 
-import enum
 import itertools
 from typing import TYPE_CHECKING
 
-import attrs
-
+from pgcat_trio.routing.catalog import EMPTY
 from pgcat_trio.routing.effects import LONG_TEXT_BYTES, Effect, effects_of, effects_of_statements
 from pgcat_trio.routing.lexer import is_word, split
 from pgcat_trio.routing.prove import QUERY_STARTS, NotProvenError, matching_parenthesis, prove_query
+from pgcat_trio.routing.traits import StatementTraits, TransactionControl
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pgcat_trio.routing.catalog import Catalog
     from pgcat_trio.routing.lexer import Statement, Tokens
-
-
-class TransactionControl(enum.Enum):
-    """What a text that is one statement does to the transaction it stands in."""
-
-    NONE = "none"
-    BEGIN = "begin"
-    BEGIN_READ_ONLY = "begin_read_only"  # and a hot standby can run it
-    OTHER = "other"
-
-
-@attrs.frozen
-class StatementTraits:
-    """What is known about a text. ``reads``: proven to run on any hot standby and to change nothing."""
-
-    reads: bool
-    transaction_control: TransactionControl
-    effects: Effect
-    why: str
 
 
 _TRANSACTION_WORDS = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT", "RELEASE"})
@@ -59,7 +40,9 @@ _WHY_PRIMARY = {
 }
 
 
-def classify(sql: bytes, *, max_length: int | None = None, search_path_reported: bool = False) -> StatementTraits:
+def classify(
+    sql: bytes, *, max_length: int | None = None, search_path_reported: bool = False, catalog: Catalog = EMPTY
+) -> StatementTraits:
     """The traits of a text as a client sends it (without the terminating NUL). Never raises.
 
     Texts of more than ``max_length`` bytes (None: `LONG_TEXT_BYTES`, which is also the most that is ever read closely)
@@ -73,12 +56,12 @@ def classify(sql: bytes, *, max_length: int | None = None, search_path_reported:
     effects = effects_of_statements(statements, search_path_reported=search_path_reported)
     control = _transaction_control(statements[0]) if len(statements) == 1 else TransactionControl.NONE
     if control is TransactionControl.BEGIN_READ_ONLY:
-        return StatementTraits(False, control, effects, "a read-only transaction")
+        return StatementTraits(False, control, effects, "a read-only transaction", statements, catalog)
     try:
-        why = _prove(statements, effects)
+        why, reads = _prove(statements, effects, catalog), True
     except NotProvenError as unproven:
-        return StatementTraits(False, control, effects, str(unproven))
-    return StatementTraits(True, control, effects, why)
+        why, reads = str(unproven), False
+    return StatementTraits(reads, control, effects, why, statements, catalog)
 
 
 def _transaction_control(statement: Statement) -> TransactionControl:
@@ -96,7 +79,7 @@ def _transaction_control(statement: Statement) -> TransactionControl:
     return TransactionControl.NONE
 
 
-def _prove(statements: Sequence[Statement], effects: Effect) -> str:
+def _prove(statements: Sequence[Statement], effects: Effect, catalog: Catalog) -> str:
     """Why the statements are reads; raises NotProvenError."""
     if not statements:
         raise NotProvenError("no statement")
@@ -105,7 +88,7 @@ def _prove(statements: Sequence[Statement], effects: Effect) -> str:
             raise NotProvenError(f"the text holds {statement.doubt}")
     if effects:
         raise NotProvenError(f"may leave something behind: {_names(effects)}")
-    whys = [_prove_statement(statement.tokens) for statement in statements]
+    whys = [_prove_statement(statement.tokens, catalog) for statement in statements]
     return whys[0] if len(whys) == 1 else f"{len(whys)} statements, each a read"
 
 
@@ -113,16 +96,16 @@ def _names(effects: Effect) -> str:
     return ", ".join(effect.name.lower().replace("_", " ") for effect in Effect if effect in effects and effect.name)
 
 
-def _prove_statement(tokens: Tokens) -> str:
+def _prove_statement(tokens: Tokens, catalog: Catalog) -> str:
     first = tokens[0]
     if first in QUERY_STARTS:
-        prove_query(tokens)
+        prove_query(tokens, catalog)
         return "a read-only query"
     if first == "EXPLAIN":
-        prove_query(_explained(tokens))
+        prove_query(_explained(tokens), catalog)
         return "EXPLAIN of a read-only query"
     if first == "COPY":
-        return _prove_copy(tokens)
+        return _prove_copy(tokens, catalog)
     why = _WHY_PRIMARY.get(first)
     if why is None and is_word(first):
         why = f"{first[:63]} is not known to be a read"
@@ -138,12 +121,12 @@ def _explained(tokens: Tokens) -> Tokens:
     return tokens[position:]
 
 
-def _prove_copy(tokens: Tokens) -> str:
+def _prove_copy(tokens: Tokens, catalog: Catalog) -> str:
     """``COPY (query) TO STDOUT ...`` or ``COPY table [(columns)] TO STDOUT ...``."""
     if tokens[1:2] == ("(",):
         close = matching_parenthesis(tokens, 1)
         if tokens[close + 1 : close + 3] == ("TO", "STDOUT"):
-            prove_query(tokens[2:close])
+            prove_query(tokens[2:close], catalog)
             return "COPY of a read-only query to the client"
     else:
         position = 2
@@ -152,5 +135,7 @@ def _prove_copy(tokens: Tokens) -> str:
         if tokens[position : position + 1] == ("(",):
             position = matching_parenthesis(tokens, position) + 1
         if tokens[position : position + 2] == ("TO", "STDOUT"):
+            if (refusal := catalog.refuses(tokens)) is not None:
+                raise NotProvenError(refusal)
             return "COPY of a table to the client"
     raise NotProvenError("COPY that does not go to the client")

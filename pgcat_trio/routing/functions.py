@@ -146,3 +146,7 @@ PER_SERVER_RELATIONS = (
     "PG_SHMEM_ALLOCATIONS",
     "PG_TEMP",
 )
+
+# Words that make a query write, wherever they stand in it, and what follows FOR where rows are locked.
+WRITING_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO"})
+LOCKING_WORDS = frozenset({"UPDATE", "SHARE", "NO", "KEY"})

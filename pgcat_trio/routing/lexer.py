@@ -46,12 +46,13 @@ _TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _COMMENT_EDGE = re.compile(rb"/\*|\*/")
-_ASCII = bytes(range(128)) + b"_" * 128  # for bytes.translate
+UNDERSCORES = bytes(range(128)) + b"_" * 128
+"""For `bytes.translate`: what letters outside ASCII become in tokens."""
 _BACKSLASH_AFTER_LETTER = re.compile(rb"[\x80-\xff]\\")
 
 _BLOCK_CHANGE = {"CASE": 1, "END": -1}
 # What a token becomes in `Statement.tokens`; other kinds keep their text.
-_DOUBTFUL = frozenset({"string", "escaped", "quoted", "unfinished"})
+DOUBTFUL = frozenset({"string", "escaped", "quoted", "unfinished"})
 _PLACEHOLDER = {"escaped": "'x'", "string": "'x'", "dollar": "'x'"}
 
 
@@ -89,6 +90,16 @@ def is_word(token: str) -> bool:
     return token[0].isalpha() or token[0] == "_"
 
 
+def is_name(token: str) -> bool:
+    """Whether ``token`` can be a name: a word or a quoted identifier."""
+    return is_word(token) or token[0] == '"'
+
+
+def is_literal(token: str) -> bool:
+    """Whether ``token`` is a string, a number or a parameter."""
+    return token[0] in "'$" or token[0].isdigit() or (token[0] == "." and len(token) > 1)
+
+
 def split(sql: bytes) -> list[Statement]:
     """The statements of ``sql`` in order; empty ones are left out. Never raises.
 
@@ -99,17 +110,17 @@ def split(sql: bytes) -> list[Statement]:
     tokens: list[str] = []
     start = end = parentheses = blocks = 0
     doubt: str | None = None
-    plain = sql.translate(_ASCII).decode("ascii")
+    plain = sql.translate(UNDERSCORES).decode("ascii")
     upper = plain.upper()
-    for kind, first, last in _scan(sql):
+    for kind, first, last in scan(sql):
         text = upper[first:last] if kind == "word" else _PLACEHOLDER.get(kind) or plain[first:last]
         if text == ";" and parentheses == 0 and blocks == 0:
             if tokens:
                 statements.append(Statement(start, end, tuple(tokens), doubt))
             tokens, doubt = [], None
             continue
-        if kind in _DOUBTFUL:
-            doubt = doubt or _doubt_in(kind, sql, first, last)
+        if kind in DOUBTFUL:
+            doubt = doubt or doubt_in(kind, sql, first, last)
         if not tokens:
             start = first
         tokens.append(text)
@@ -130,7 +141,7 @@ def split(sql: bytes) -> list[Statement]:
     return statements
 
 
-def _scan(sql: bytes) -> Iterator[tuple[str, int, int]]:
+def scan(sql: bytes) -> Iterator[tuple[str, int, int]]:
     """(kind, start, end) of every token but white space and comments; the last one may be of kind ``unfinished``."""
     match, length, position = _TOKEN.match, len(sql), 0
     while position < length:
@@ -165,7 +176,8 @@ def _end_of_comment(sql: bytes, position: int) -> int:
     return -1
 
 
-def _doubt_in(kind: str, sql: bytes, start: int, end: int) -> str | None:
+def doubt_in(kind: str, sql: bytes, start: int, end: int) -> str | None:
+    """Why a token may not be what it seems, or None. Only tokens of the kinds in `DOUBTFUL` have to be asked about."""
     if kind == "string" and sql.find(b"\\'", start, end) >= 0:
         return "a backslash before a quote, which standard_conforming_strings may turn into an escape"
     if kind == "escaped" and _BACKSLASH_AFTER_LETTER.search(sql, start, end):

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING
 import sqlglot
 from sqlglot import exp
 
-from pgcat_trio.routing.functions import PER_SERVER_RELATIONS, READ_ONLY_FUNCTIONS, SYNTAX_BEFORE_PARENTHESIS
-from pgcat_trio.routing.lexer import is_word
+from pgcat_trio.routing.catalog import EMPTY
+from pgcat_trio.routing.functions import LOCKING_WORDS, PER_SERVER_RELATIONS, WRITING_WORDS
+from pgcat_trio.routing.lexer import is_literal
+from pgcat_trio.routing.names import calls
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgcat_trio.routing.catalog import Catalog
     from pgcat_trio.routing.lexer import Tokens
 
 QUERY_STARTS = frozenset({"SELECT", "WITH", "VALUES", "TABLE", "("})
@@ -44,16 +47,19 @@ class NotProvenError(Exception):
     """Why a statement is not known to be a read."""
 
 
-def prove_query(tokens: Tokens) -> None:
+def prove_query(tokens: Tokens, catalog: Catalog = EMPTY) -> None:
     """Return if ``tokens`` are one query that any hot standby can run; else raise NotProvenError with the reason."""
     if not tokens or tokens[0] not in QUERY_STARTS:
         raise NotProvenError("no query that could be a read")
+    tokens = tuple(_without_long_lists(_with_plain_operators(tokens) if "OPERATOR" in tokens else tokens))
     _check_size(tokens)
     _check_words(tokens)
-    unexplained = Counter(_unknown_calls(tokens))
-    tree = _parse(" ".join(_for_parser(tokens)))
+    if (refusal := catalog.refuses(tokens)) is not None:
+        raise NotProvenError(refusal)
+    unexplained = Counter(name.lower() for name in calls(tokens) if not catalog.is_read(name))
+    tree = _parse(" ".join(each for text in tokens for each in normalized(text)))
     for node in tree.walk():
-        _check_node(node)
+        _check_node(node, catalog)
         if isinstance(node, exp.TableAlias) and node.args.get("columns"):
             unexplained[node.name.lower()] -= 1  # "t(a, b)" names columns: it is no call
     for name, count in unexplained.items():
@@ -79,8 +85,6 @@ def matching_parenthesis(tokens: Tokens, position: int) -> int:
 _PARENTHESES = {"(": 1, ")": -1}
 _BRACKETS = {"[": 1, "]": -1}
 _JOIN_CHANGE = {"JOIN": 1, "ON": -1, "USING": -1}
-_WRITING_WORDS = frozenset({"INSERT", "UPDATE", "DELETE", "MERGE", "INTO", ";"})
-_LOCKING_WORDS = frozenset({"UPDATE", "SHARE", "NO", "KEY"})
 _STATEMENTS = """
     ALTER ANALYZE ATTACH BEGIN CACHE CALL COMMENT COMMIT COPY CREATE DECLARE DESC DESCRIBE DETACH DO DROP END EXEC
     EXECUTE EXPLAIN FETCH GRANT KILL LOAD LOCK OPTIMIZE PIVOT PRAGMA PREPARE REFRESH REINDEX RENAME RESET REVOKE
@@ -101,7 +105,7 @@ def _check_size(tokens: Tokens) -> None:
         subscripts += text == "["
         if text in _JOIN_CHANGE and previous != "CROSS":
             joins = max(0, joins + _JOIN_CHANGE[text])
-        limits += previous in ("LIMIT", "OFFSET") and not _is_literal(text)
+        limits += previous in ("LIMIT", "OFFSET") and not is_literal(text)
         previous = text
         if parentheses + brackets > MAX_DEPTH:
             raise NotProvenError("nested too deeply")
@@ -109,45 +113,19 @@ def _check_size(tokens: Tokens) -> None:
             raise NotProvenError("too costly to parse")
 
 
-def _is_literal(text: str) -> bool:
-    """Whether ``text`` is a string, a number or a parameter."""
-    return text[0] in "'$" or text[0].isdigit() or (text[0] == "." and len(text) > 1)
-
-
 def _check_words(tokens: Tokens) -> None:
     has_ctes = "WITH" in tokens
     previous = ""
     for text in tokens:
-        if previous == "FOR" and text in _LOCKING_WORDS:
+        if previous == "FOR" and text in LOCKING_WORDS:
             raise NotProvenError("locks rows")
-        if text in _WRITING_WORDS:
+        if text in WRITING_WORDS or text == ";":
             raise NotProvenError(f"contains {text}")
         if has_ctes and previous in ("(", ")") and text in _STATEMENT_WORDS:
             raise NotProvenError(f"contains {text}")
         if text.lstrip('"').upper().startswith(PER_SERVER_RELATIONS):
             raise NotProvenError("asks about one server or session")
         previous = text
-
-
-def _unknown_calls(tokens: Tokens) -> Iterator[str]:
-    """The name before every "(" that is neither syntax nor a function known to be harmless."""
-    for index, text in enumerate(tokens):
-        if text != "(" or index == 0:
-            continue
-        name = tokens[index - 1]
-        qualified = index > 2 and tokens[index - 2] == "."
-        if is_word(name):
-            if not qualified and name in SYNTAX_BEFORE_PARENTHESIS:
-                continue
-            name = name.lower()
-        elif name[0] == '"':
-            name = name[1:-1]
-        else:
-            continue
-        if qualified and tokens[index - 3] not in ("PG_CATALOG", '"pg_catalog"'):
-            yield f"{tokens[index - 3].lower()}.{name}"
-        elif name not in READ_ONLY_FUNCTIONS:
-            yield name.lower()
 
 
 # -- second witness: the tree ---------------------------------------------------------------------------------------
@@ -159,11 +137,22 @@ _PARSED_OPERATORS = frozenset({"+", "-", "*", "/", "%", "^", "<", ">", "=", "<="
 _SIGN_MAY_FOLLOW = re.compile(r"([*/<>=+-]+?)([+-]+)")
 
 
-def _for_parser(tokens: Tokens) -> Iterator[str]:
+def _with_plain_operators(tokens: Tokens) -> Tokens:
+    """``OPERATOR(pg_catalog.=)`` is ``=``; other schemas are left as they are, for the lookup of calls to refuse."""
+    plain: list[str] = []
+    for text in tokens:
+        plain.append(text)
+        if text == ")" and plain[-6:-2] == ["OPERATOR", "(", "PG_CATALOG", "."]:
+            plain[-6:] = [plain[-2]]
+    return tuple(plain)
+
+
+def _without_long_lists(tokens: Tokens) -> Iterator[str]:
+    """All tokens, but of long lists of literals only the first few."""
     literals = 0
     pending_comma = False
     for text in tokens:
-        if _is_literal(text):
+        if is_literal(text):
             literals += 1
             if literals > MAX_LITERALS_IN_A_ROW and pending_comma:
                 pending_comma = False
@@ -178,12 +167,13 @@ def _for_parser(tokens: Tokens) -> Iterator[str]:
         if pending_comma:
             yield ","
             pending_comma = False
-        yield from _normalized(text)
+        yield text
     if pending_comma:
         yield ","
 
 
-def _normalized(text: str) -> Iterator[str]:
+def normalized(text: str) -> Iterator[str]:
+    """A token as the parser gets it: rare operators, numbers and quoted names in a form that it understands."""
     first = text[0]
     if first.isdigit():
         yield text if _PLAIN_NUMBER.fullmatch(text) else "0"
@@ -212,12 +202,33 @@ def _parse(text: str) -> exp.Expr:
 _QUERIES = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
 
 
-def _check_node(node: exp.Expr) -> None:
+def _check_node(node: exp.Expr, catalog: Catalog) -> None:
     if isinstance(node, exp.Anonymous):
-        if node.name.lower() not in READ_ONLY_FUNCTIONS:
-            raise NotProvenError(f"calls {node.name[:63].lower()}, which is not known to be read-only")
+        name = _called(node)
+        if not catalog.is_read(name):
+            raise NotProvenError(f"calls {name[:63]}, which is not known to be read-only")
     elif not isinstance(node, _HARMLESS):
         raise NotProvenError(f"contains {type(node).__name__}, which is not known to be read-only")
+
+
+def _called(node: exp.Anonymous) -> str:
+    """``name`` or ``schema.name`` of a function that sqlglot knows nothing about, as `names.calls` has it."""
+    parent = node.parent
+    schema = None
+    if isinstance(parent, exp.Dot):
+        schema = parent.this
+    elif isinstance(parent, exp.Table):
+        schema = parent.args.get("db")
+    name = _stored(node.this)
+    return name if schema is None else f"{_stored(schema)}.{name}"
+
+
+def _stored(name: str | exp.Expr) -> str:
+    if isinstance(name, str):
+        return name.lower()
+    if isinstance(name, exp.Dot):
+        return _stored(name.expression)
+    return name.name if name.args.get("quoted") else name.name.lower()
 
 
 # Every name before a "(" was looked up by the first witness, so the tree may hold any kind of function (operators with

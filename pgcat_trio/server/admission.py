@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from ..config.model import PoolMode
-from ..errors import AuthenticationFailed, ProxyError
+from ..errors import AuthenticationFailed, PoolDisabled, ProxyError
 from ..pool.settings import intern
 from ..pool.waiting import ClusterRetired
 from ..session.dedicated import settle_on, take_backend
@@ -20,6 +20,7 @@ from ..session.session import Session
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from ..pool.cluster import Cluster
     from ..session.handshake import ClientGone, Handshake, Login
     from .supervisor import Supervisor
 
@@ -40,6 +41,7 @@ class Admission:
         """
         wanted = requested_settings(login.parameters)
         while (cluster := self._supervisor.find_cluster(login.database, login.user)) is not None:
+            _refuse_if_disabled(cluster)
             session = Session(login.transport, self._supervisor, cluster, login.user, login.database, intern({}))
             try:
                 if session.mode is PoolMode.SESSION:
@@ -60,6 +62,7 @@ class Admission:
         cluster = self._supervisor.find_cluster(login.database, login.user)
         if cluster is None:
             raise _no_such_pool(login)
+        _refuse_if_disabled(cluster)
         replication = Replication(login.transport, self._supervisor, cluster, login.user, login.database)
         self._scope.deadline = math.inf  # it has a deadline of its own
         try:
@@ -96,6 +99,11 @@ class Admission:
             raise gone
         if failure is not None:
             raise failure
+
+
+def _refuse_if_disabled(cluster: Cluster) -> None:
+    if cluster.disabled:
+        raise PoolDisabled(f'database "{cluster.config.name}" takes no new connections')
 
 
 def _no_such_pool(login: Login) -> AuthenticationFailed:

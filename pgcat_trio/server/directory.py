@@ -1,7 +1,7 @@
 """Who is behind a database and user, for the configuration in force: clusters, servers and accounts.
 
-`Directory.apply` is the whole of a reload: what did not change stays the same object, with its connections, its bans
-and its waiters; what did is retired and ends with its transactions.
+`Directory.apply` is the whole of a reload. A pool that stays is the same object, with its connections, its bans and
+its waiters, also when its limits, its routing or its servers change; one that does not ends with its transactions.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from ..config import diff
 from ..config.model import AuthType, Role
+from ..config.plan import Reach, served_shard, server_name
 from ..net.tls import server_facing_context
+from ..pool.adapting import adapt, adapt_pool, rearrange
 from ..pool.cluster import Cluster
 from ..pool.connect import Target
+from ..pool.fleet import Fleet
+from ..pool.pausing import Pauses
 from ..pool.pool import Pool
-from ..pool.server import Server
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
@@ -27,9 +29,12 @@ if TYPE_CHECKING:
 
     import trio
 
-    from ..config.model import Config, Secret, Shard, SslMode, User
+    from ..config.model import Config, Secret, Shard, User
     from ..config.model import Pool as PoolConfig
+    from ..config.model import Server as ServerConfig
+    from ..config.plan import PoolChange, ReloadPlan
     from ..net.poller import Poller
+    from ..pool.server import Server
 
 log = structlog.get_logger("pgcat_trio.config")
 
@@ -40,46 +45,62 @@ class Directory:
     def __init__(self, config: Config, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
-        self.servers: dict[str, Server] = {}
+        self.fleet = Fleet(nursery)
+        self.pauses = Pauses()
+        self._leaving: list[tuple[tuple[str, str], Pool]] = []
         self._nursery = nursery
         self._poller = poller
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
         self._mock_secret = secrets.token_bytes(32)
-        self._ssl_context = self._server_facing_context(config)
+        self._ssl_context = context_of(config)
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
+        self.fleet.settle(self.clusters.values(), config.general)
 
-    def apply(self, config: Config) -> None:
-        """Put a new configuration in force. Raises `ConfigError`, and then nothing has changed."""
-        context = self._server_facing_context(config)
-        plan = diff(self.config, config)
-        if self._tls_settings(self.config) != self._tls_settings(config):
-            stale = set(self.clusters)  # how servers are reached has changed, for all of them
-        else:
-            stale = {*plan.changed, *plan.removed}
+    def apply(self, config: Config, plan: ReloadPlan) -> None:
+        """Put a new configuration in force as ``plan`` says. Raises `ConfigError`, and then nothing has changed."""
+        self._ssl_context = context_of(config)
         self.config = config
-        self._ssl_context = context
         self._verifiers.clear()
-        for server in self.servers.values():
-            server.ban_time_s = config.general.ban_time_s
-        retired = {key: self.clusters.pop(key) for key in stale if key in self.clusters}
-        for pool in self.pools():
-            pool.options = config.general
-        for pool_config in config.pools.values():
-            for user in pool_config.users:
-                if (pool_config.name, user.username) not in self.clusters:
-                    self._add(pool_config, user)
-                    log.info("pool.created", database=pool_config.name, user=user.username)
+        replaced = [change.pool for change in plan.changed if change.reach is Reach.REPLACE]
+        retired = {key: self.clusters.pop(key) for key in (*replaced, *plan.removed)}
+        for key, cluster in retired.items():
+            self._leaving += [(key, pool) for pool in cluster.pools]
+        self.pauses.pools.difference_update(plan.removed)
+        if self.pauses.newcomers:
+            self.pauses.pools.update(plan.added)
+        changes = {change.pool: change for change in plan.changed}
+        for pool in config.pools.values():
+            for user in pool.users:
+                key = (pool.name, user.username)
+                if key in self.clusters:
+                    self._adapt(self.clusters[key], pool, user, changes.get(key))
+                else:
+                    self._add(pool, user)
+                    log.info("pool.created", database=pool.name, user=user.username)
+        self.fleet.settle(self.clusters.values(), config.general)
+        self.pauses.apply(self.clusters)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
         for (database, user_name), cluster in retired.items():
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
+        self.leaving()
+
+    @property
+    def servers(self) -> dict[str, Server]:
+        """All servers by their addresses."""
+        return self.fleet.servers
 
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
         for cluster in self.clusters.values():
             yield from cluster.pools
+
+    def leaving(self) -> list[tuple[tuple[str, str], Pool]]:
+        """The pools that reloads have retired, as long as somebody has a backend of theirs; by database and user."""
+        self._leaving = [(key, pool) for key, pool in self._leaving if pool.backends or pool.opening]
+        return self._leaving
 
     def physical_pool(self, database: str, user: str) -> str:
         """See `gateway.Gateway.physical_pool`."""
@@ -127,32 +148,51 @@ class Directory:
 
     def _add(self, config: PoolConfig, user: User) -> None:
         cluster = Cluster(config, user)
-        shard = self._shard(config)
-        for server in shard.servers:
-            target = self._target(shard, user, server.host, server.port)
-            known = self.servers.get(target.address)
-            if known is None:
-                known = self.servers[target.address] = Server(target.address, self.config.general.ban_time_s)
-            cluster.add(
-                Pool(
-                    cluster,
-                    known,
-                    Role(server.role),
-                    target,
-                    user,
-                    self.config.general,
-                    self._nursery,
-                    self._poller,
-                    reset=config.cleanup_server_connections,
-                    tracking=cluster.tracking,
-                )
-            )
+        for server in served_shard(config).servers:
+            cluster.add(self._pool(cluster, server))
         self.clusters[config.name, user.username] = cluster
 
-    def _shard(self, config: PoolConfig) -> Shard:
-        """The shard that is served: sharding itself is not built yet, and says so when the file is loaded."""
-        default = config.default_shard
-        return config.shards[default if isinstance(default, int) else 0]
+    def _adapt(self, cluster: Cluster, config: PoolConfig, user: User, change: PoolChange | None) -> None:
+        """Bring a cluster that stays up to date; without a change there is only ``[general]`` to see to."""
+        known = dict(zip(map(server_name, served_shard(cluster.config).servers), cluster.pools, strict=True))
+        if change is not None:
+            adapt(cluster, config, user)
+        shard = served_shard(config)
+        for pool in cluster.pools:
+            adapt_pool(pool, self.config.general, self._target(shard, user, pool.target.host, pool.target.port))
+        if change is None:
+            cluster.refresh()
+            return
+        wanted = {server_name(server): server for server in shard.servers}
+        added = {name: self._pool(cluster, server) for name, server in wanted.items() if name not in known}
+        removed = [pool for name, pool in known.items() if name not in wanted]
+        for name in wanted.keys() & known.keys():
+            known[name].weight, known[name].zone = wanted[name].weight, wanted[name].zone
+        self._leaving += [((config.name, user.username), pool) for pool in removed]
+        rearrange(cluster, list(added.values()), removed, [(known | added)[name] for name in wanted])
+        cluster.refresh()
+        if change.reach is Reach.RECONNECT:
+            for pool in cluster.pools:
+                pool.replace_backends("the configuration has changed")
+        cluster.reconsider()
+        log.info("pool.changed", database=config.name, user=user.username, what=change.words)
+
+    def _pool(self, cluster: Cluster, server: ServerConfig) -> Pool:
+        target = self._target(served_shard(cluster.config), cluster.user, server.host, server.port)
+        return Pool(
+            cluster,
+            self.fleet.server(target.address, self.config.general.ban_time_s),
+            Role(server.role),
+            target,
+            cluster.user,
+            self.config.general,
+            self._nursery,
+            self._poller,
+            reset=cluster.config.cleanup_server_connections,
+            tracking=cluster.tracking,
+            weight=server.weight,
+            zone=server.zone,
+        )
 
     def _target(self, shard: Shard, user: User, host: str, port: int) -> Target:
         password = user.server_password or user.password
@@ -166,13 +206,9 @@ class Directory:
             ssl_context=self._ssl_context,
         )
 
-    @staticmethod
-    def _server_facing_context(config: Config) -> ssl.SSLContext | None:
-        return server_facing_context(*Directory._tls_settings(config))
 
-    @staticmethod
-    def _tls_settings(config: Config) -> tuple[SslMode, str | None, str | None, str | None]:
-        general = config.general
-        files = (general.server_tls_ca_file, general.server_tls_certificate, general.server_tls_private_key)
-        ca_file, certificate, private_key = (None if file is None else str(file) for file in files)
-        return general.server_tls, ca_file, certificate, private_key
+def context_of(config: Config) -> ssl.SSLContext | None:
+    """TLS towards servers, with its files as they are on the disk now. Raises `ConfigError`."""
+    general = config.general
+    files = (general.server_tls_ca_file, general.server_tls_certificate, general.server_tls_private_key)
+    return server_facing_context(general.server_tls, *(None if file is None else str(file) for file in files))

@@ -1,6 +1,7 @@
 """What reaches the server from outside without a connection: signals, and changes of its file.
 
 SIGHUP reloads the configuration. SIGINT and SIGTERM shut down, letting transactions end; a second one cuts them off.
+SIGQUIT does so at once. SIGUSR2 has a new process take over.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import structlog
 import trio
 
 from ..errors import ConfigError
+from .ending import Manner
+from .handover import hand_over
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio")
 
-HANDLED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+HANDLED: Final = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGUSR2)
 """What `obey` has to be given, by ``trio.open_signal_receiver(*HANDLED)``."""
 
 _AUTORELOAD_OFF_S: Final = 1.0
@@ -29,14 +32,19 @@ _AUTORELOAD_OFF_S: Final = 1.0
 
 async def obey(signals: AsyncIterator[int], supervisor: Supervisor, serving: trio.Event) -> None:
     """Do what signals say, for ever. Before ``serving`` there is nothing in force yet that could be reloaded."""
-    async for number in signals:
-        log.info("signal.received", signal=signal.Signals(number).name)
-        if number != signal.SIGHUP:
-            supervisor.shut_down()
-        elif serving.is_set():
-            reload(supervisor)
-        else:
-            log.warning("config.not_reloaded", reason="the server is still starting; send SIGHUP again")
+    async with trio.open_nursery() as handovers:
+        async for number in signals:
+            log.info("signal.received", signal=signal.Signals(number).name)
+            if number == signal.SIGQUIT:
+                supervisor.ending.begin(Manner.CUT)
+            elif number in (signal.SIGINT, signal.SIGTERM):
+                supervisor.ending.hasten()
+            elif not serving.is_set():
+                log.warning("config.not_reloaded", reason="the server is still starting; send the signal again")
+            elif number == signal.SIGHUP:
+                reload(supervisor)
+            else:
+                handovers.start_soon(hand_over, supervisor)
 
 
 def reload(supervisor: Supervisor) -> None:

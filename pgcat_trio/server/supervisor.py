@@ -5,8 +5,8 @@
        └─ sessions
           └─ listeners                                 cancelled first
 
-Shutting down is the way back up the tree: stop listening, let sessions come to the end of their transactions (at most
-``shutdown_timeout``), cancel those that did not, close the backends.
+Shutting down is the way back up the tree: stop listening, let sessions come to an end (`ending.Ending` says how),
+cancel those that did not and what they run, close the backends.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from trio_util import periodic
 
 from .._version import __version__
 from ..config import AuthType, diff, keep_boot_only, load_config
-from ..errors import BindError, ConfigError, LoginRefused, ServerLoginFailed, TooManyClients
+from ..errors import ConfigError, LoginRefused, ServerLoginFailed, TooManyClients
 from ..net import poller as net_poller
 from ..net.tls import client_facing_context, own_certificate
 from ..session.cancel import CancelKeys
 from ..session.gateway import ClientTls
 from ..wire.scram import server_end_point
-from .directory import Directory
+from .directory import Directory, context_of
+from .ending import Ending, see_off
 from .listener import Connection, serve_connection
+from .sockets import open_listeners
 
 if TYPE_CHECKING:
     from ..config import ReloadPlan
@@ -36,23 +38,31 @@ if TYPE_CHECKING:
     from ..pool.cluster import Cluster
     from ..pool.pool import Pool
     from ..session.gateway import Account
+    from .sockets import Legacy
 
 log = structlog.get_logger("pgcat_trio")
 
 SWEEP_PERIOD_S: Final = 1 / 3
 """How exactly timeouts are kept (PgBouncer's janitor runs as often)."""
 
-_BACKLOG: Final = 1024
-"""Connections that may wait for accept: as many as may storm in after a restart of the application."""
+_LAST_ERRANDS_S: Final = 2.0
+"""How long the cancel requests for what was cut may take."""
 
 _OWN_MISTAKES: Final = ("28", "3D")
 """Classes of SQLSTATE by which a server says that the configuration is wrong, not that it is ill."""
 
 
 class Supervisor:
-    """One running proxy. `serve` makes one; what it offers to sessions is `session.gateway.Gateway`."""
+    """One running proxy. `serve` makes one; what it offers to sessions is `session.gateway.Gateway`.
 
-    def __init__(self, config: Config) -> None:
+    ``legacy`` are sockets to listen on in place of those that the configuration says.
+    """
+
+    def __init__(self, config: Config, legacy: Legacy | None = None) -> None:
+        self.listeners: list[trio.SocketListener] = []
+        self.handing_over = False
+        """A new process is being started (see `handover`)."""
+        self._legacy = legacy
         self.cancel_keys = CancelKeys()
         self.connections: set[Connection] = set()
         self.poller = net_poller.Poller() if net_poller.AVAILABLE else None
@@ -61,9 +71,9 @@ class Supervisor:
         self._config = config
         self._client_tls = _client_tls(config)
         self._directory: Directory | None = None
-        self._shutdown = trio.Event()
-        self._draining = False
-        self._sessions_done: trio.CancelScope | None = None
+        self.stopped = trio.Event()
+        """Set when `run` is over."""
+        self.ending = Ending(self.connections, lambda: self.general.shutdown_timeout_s)
 
     # -- what sessions see -----------------------------------------------------------------------------------------
 
@@ -84,8 +94,8 @@ class Supervisor:
 
     @property
     def draining(self) -> bool:
-        """True once the server is shutting down."""
-        return self._draining
+        """True once sessions are told to end."""
+        return self.ending.draining
 
     @property
     def directory(self) -> Directory:
@@ -121,7 +131,7 @@ class Supervisor:
 
         Raises `BindError`, and `ConfigError` if a server says that the configuration is wrong.
         """
-        listeners = await _open_listeners(self.general)
+        self.listeners = listeners = await open_listeners(self.general, self._legacy)
         refusal: ConfigError | None = None
         self.addresses = [listener.socket.getsockname()[:2] for listener in listeners]
         try:
@@ -142,6 +152,7 @@ class Supervisor:
         finally:
             for listener in listeners:
                 listener.socket.close()
+            self.stopped.set()
         log.info("server.stopped")
         if refusal is not None:
             raise refusal
@@ -152,46 +163,30 @@ class Supervisor:
         if self.general.validate_config:
             await self._validate()
         async with trio.open_nursery() as sessions:
-            self._sessions_done = sessions.cancel_scope
             async with trio.open_nursery() as listening:
                 handler = partial(serve_connection, self)
                 await listening.start(partial(trio.serve_listeners, handler, listeners, handler_nursery=sessions))
                 for host, port in self.addresses:
                     log.info("server.listening", host=host, port=port, version=__version__)
                 task_status.started(self.addresses)
-                await self._shutdown.wait()
+                await self.ending.begun.wait()
                 listening.cancel_scope.cancel()
             for listener in listeners:
                 listener.socket.close()
-            await self._drain(sessions)
-
-    async def _drain(self, sessions: trio.Nursery) -> None:
-        """Let sessions come to the end of their transactions, then cut."""
-        self._draining = True
-        timeout_s = self.general.shutdown_timeout_s
-        log.info("server.draining", clients=len(self.connections), timeout_s=timeout_s)
-        for connection in tuple(self.connections):
-            connection.drain()
-        sessions.cancel_scope.deadline = trio.current_time() + timeout_s
-        self._end_if_drained()
+            await trio.lowlevel.checkpoint()  # who was accepted last is in `connections` now
+            self.ending.watch(sessions)
+        self.ending.over()
+        errands = [errand for pool in self.directory.pools() for errand in pool.errands]
+        await see_off(errands, _LAST_ERRANDS_S)
 
     def forget(self, connection: Connection) -> None:
         """A connection has ended."""
         self.connections.discard(connection)
-        if self._draining:
-            self._end_if_drained()
-
-    def _end_if_drained(self) -> None:
-        """Administrators may watch to the end, but nobody waits for them."""
-        if self._sessions_done and all(connection.console is not None for connection in self.connections):
-            self._sessions_done.cancel()
+        self.ending.connection_ended()
 
     def shut_down(self) -> None:
         """Begin to shut down; a second call ends what is left at once."""
-        if self._shutdown.is_set() and self._sessions_done is not None:
-            log.warning("server.cutting", clients=len(self.connections))
-            self._sessions_done.cancel()
-        self._shutdown.set()
+        self.ending.hasten()
 
     def _close_pools(self) -> None:
         for cluster in self.directory.clusters.values():
@@ -242,13 +237,20 @@ class Supervisor:
             log.warning("config.warning", problem=warning)
         plan = diff(self._config, config)
         if plan.boot_only:
-            log.warning("config.needs_restart", keys=", ".join(plan.boot_only))
-        self.directory.apply(config)
+            log.warning("config.needs_restart", keys=", ".join(changed.key for changed in plan.boot_only))
+        self.directory.apply(config, plan)
         # What needs a restart stays as it is until then, also for those who ask.
         self._config = attrs.evolve(config, general=keep_boot_only(self._config.general, config.general))
         self._client_tls = client_tls
         log.info("config.reloaded", path=config.path)
         return plan
+
+    def plan(self) -> tuple[Config, ReloadPlan]:
+        """The file as it is now, and what `reload` would do. Raises `ConfigError` for what would keep it from that."""
+        config = load_config(self._config.path)
+        _client_tls(config)
+        context_of(config)
+        return config, diff(self._config, config)
 
 
 def _client_tls(config: Config) -> ClientTls | None:
@@ -264,14 +266,6 @@ def _client_tls(config: Config) -> ClientTls | None:
             "(Ed25519); use an RSA or ECDSA certificate, or scram-sha-256"
         )
     return ClientTls(context, end_point)
-
-
-async def _open_listeners(general: General) -> list[trio.SocketListener]:
-    try:
-        return await trio.open_tcp_listeners(general.port, host=general.host, backlog=_BACKLOG)
-    except OSError as problem:
-        reason = problem.strerror or str(problem)
-        raise BindError(f"cannot listen on {general.host}:{general.port}: {reason}") from None
 
 
 async def serve(

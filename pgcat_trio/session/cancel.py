@@ -9,6 +9,8 @@ from ..wire import codes
 from ..wire.scram import equal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import trio
 
 _SECRET_BYTES_3_0: Final = 4
@@ -32,6 +34,8 @@ class CancelKeys:
 
     def __init__(self) -> None:
         self._keys: dict[int, list[tuple[bytes, Cancellable | None]]] = {}
+        self.elsewhere: Callable[[int, bytes], Cancellable] | None = None
+        """Who may know a key that is not known here: the process that this one replaces."""
 
     def issue(self, protocol: int, target: Cancellable | None = None, pid: int = 0) -> tuple[int, bytes]:
         """A process id and a new secret for ``target``, to be given to `withdraw` in the end.
@@ -60,4 +64,6 @@ class CancelKeys:
     def find(self, pid: int, secret: bytes) -> Cancellable | None:
         """Whom a CancelRequest means, None if the key is wrong. All secrets are compared, each in constant time."""
         found = [target for known, target in self._keys.get(pid, ()) if equal(known, secret)]
+        if not found and self.elsewhere is not None:
+            return self.elsewhere(pid, secret)
         return found[0] if found else None

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import structlog
 
-from ..config.model import Pinning
+from ..config.model import Pinning, PoolMode
 from ..errors import FeatureNotSupported, ServerError
 from ..pool.inspection import Findings, Inspection
 from ..routing.changes import setting_changes
 from ..routing.effects import PINNING, Effect
+from ..routing.lexer import split
 from ..wire import codes, encode
 from .leftovers import NO_CHANGES, SUSPECT, Leftovers, portable, reasons
 from .names import FOREIGN
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("pgcat_trio.session")
 
 _UNLISTEN: Final = "UNLISTEN *"
+
+_OWN_NAME: Final = "pgcat_own"
 
 _CANCELED: Final = "57014"
 _UNHURRIED: Final = "SET LOCAL statement_timeout TO 0"
@@ -60,11 +63,19 @@ class Keeper(Resetter):
 
     @abstractmethod
     def listen(self, backend: Backend, channels: frozenset[str]) -> bool:
-        """Hand channels over, or begin to (``awaiting``); False if they must stay on the backend."""
+        """Begin to hand channels over (``joining``, perhaps ``awaiting``); False if they must stay on the backend."""
 
     @abstractmethod
-    def unlisten(self, given_up: list[bytes | None]) -> None:
-        """A transaction that gave up channels is over."""
+    def marked(self, backend: Backend, leftovers: Leftovers) -> None:
+        """The server has been told the mark, which parts what the backend tells of channels from what others do."""
+
+    @abstractmethod
+    def unlisten(self, given_up: list[bytes | None], channels: frozenset[str]) -> None:
+        """A transaction that gave up channels is over, and ``channels`` are those that it has left on the backend."""
+
+    @abstractmethod
+    def take_diverted(self, backend: Backend) -> bytes:
+        """What the backend has notified of and the client is to be told; from now on that is passed on."""
 
     # -- before a batch is sent ------------------------------------------------------------------------------------
 
@@ -125,14 +136,29 @@ class Keeper(Resetter):
             return b""
         if not (upstream.expected.settled and upstream.between_messages and self._whole) or backend.sending:
             return data
-        sql = self._ask_next(backend, leftovers)
+        sql = self._mark(backend, leftovers) or self._ask_next(backend, leftovers)
         if sql:
-            leftovers.withheld += data
             self._send_own(backend, sql)
+        if sql or leftovers.awaiting:
+            leftovers.withheld += data
             return b""
-        if upstream.status == codes.IDLE and not leftovers.pinned:
-            self.leftovers = None
+        if upstream.status == codes.IDLE:
+            if upstream.diverted is not None:
+                data += self.take_diverted(backend)
+            if not leftovers.pinned:
+                self.leftovers = None
         return data
+
+    def _mark(self, backend: Backend, leftovers: Leftovers) -> str:
+        """What sets the mark that a hand-over of channels waits for; "" if none does."""
+        if leftovers.joining is None or backend.upstream.status != codes.IDLE:
+            return ""
+        leftovers.marking = True
+        leftovers.question = Inspection(Effect.NONE, NO_CHANGES)
+        leftovers.later = Effect.NONE
+        if backend.upstream.diverted is None:
+            backend.upstream.diverted = []
+        return f"{_UNHURRIED}; {leftovers.joining.mark_sql}"
 
     def _ask_next(self, backend: Backend, leftovers: Leftovers) -> str:
         """What to say to the server now: "" for nothing."""
@@ -142,8 +168,8 @@ class Keeper(Resetter):
         sql = self._starting_values(backend, leftovers, certain=done) if goes_back else ""
         question = Inspection(Effect.NONE, NO_CHANGES)
         if status == codes.IDLE:
-            if done and leftovers.given_up:
-                self.unlisten(leftovers.given_up)
+            if done:
+                leftovers.giving_up += leftovers.given_up
             question = Inspection(leftovers.suspects, leftovers.changes, self.settings.values, backend.pool.target.user)
             leftovers.all_reset = done and leftovers.changes.reset_all
             leftovers.suspects, leftovers.changes, leftovers.given_up = Effect.NONE, NO_CHANGES, []
@@ -161,12 +187,19 @@ class Keeper(Resetter):
             leftovers.later = Effect.NONE
         return sql
 
+    def _own_request(self, sql: str) -> bytes:
+        if self.mode is not PoolMode.SESSION:
+            return encode.query(sql)
+        # There the unnamed statement is the client's own, and a Query would take it away.
+        text = sql.encode("utf-8", "surrogateescape")
+        return encode.requests((text[each.start : each.end] for each in split(text)), _OWN_NAME)
+
     def _send_own(self, backend: Backend, sql: str) -> None:
         if self.names is not None:
             self.names.unnamed_there = FOREIGN  # a Query takes it away
         backend.upstream.captured = []
         backend.upstream.expected.sent_own_query()
-        self._send(backend, encode.query(sql), b"", unsynced=False)
+        self._send(backend, self._own_request(sql), b"", unsynced=False)
 
     def _heard(self, backend: Backend, leftovers: Leftovers) -> bytes:
         """The answer to our question is there: returns what the client has been waiting for."""
@@ -174,7 +207,10 @@ class Keeper(Resetter):
         assert question is not None
         rows, backend.upstream.captured = backend.upstream.captured or [], None
         error = backend.upstream.take_swallowed_error()
-        if error is None:
+        if leftovers.marking:
+            leftovers.marking = False
+            self.marked(backend, leftovers)
+        elif error is None:
             if leftovers.handed_over and Effect.LISTEN not in question.suspects:
                 leftovers.handed_over = False
                 backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
@@ -195,21 +231,26 @@ class Keeper(Resetter):
         return self._take_withheld(backend, leftovers)
 
     def _take_withheld(self, backend: Backend, leftovers: Leftovers) -> bytes:
-        """What the client was not told yet; before its ReadyForQuery, which settings have gone back."""
+        """What the client was not told yet; before its ReadyForQuery, the news, and which settings have gone back."""
         if leftovers.awaiting:
             return b""
         data, leftovers.withheld = leftovers.withheld, b""
+        news, leftovers.news = leftovers.news, b""
         told, leftovers.told = leftovers.told, None
-        if told is None:
+        if told is not None:
+            changed = [item for item in backend.parameters.items() if told.get(item[0]) != item[1]]
+            news += b"".join(encode.parameter_status(*item) for item in changed)
+        if not news:
             return data
-        news = [item for item in backend.parameters.items() if told.get(item[0]) != item[1]]
-        statuses = b"".join(encode.parameter_status(*item) for item in news)
         # Behind it may be notifications.
         end = max(0, data.rfind(encode.ready_for_query(backend.upstream.status)))
-        return data[:end] + statuses + data[end:]
+        return data[:end] + news + data[end:]
 
     def _conclude(self, backend: Backend, leftovers: Leftovers, question: Inspection, found: Findings) -> None:
         """Act upon what was found: learn the settings, hand over the channels, be pinned by the rest."""
+        if leftovers.giving_up:
+            given_up, leftovers.giving_up = leftovers.giving_up, []
+            self.unlisten(given_up, found.channels)
         suspects = question.suspects
         if not suspects:
             return

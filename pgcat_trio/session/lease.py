@@ -40,12 +40,21 @@ class Place(Waiter):
     __slots__ = ("batch", "lease", "route", "since")
 
     def __init__(self, lease: Lease, batch: bytes, route: Route) -> None:
-        super().__init__(route.role, route.fallback_to_primary)
+        config = lease.cluster.config
+        super().__init__(route.role, route.fallback_to_primary or config.replica_to_primary_failover_enabled)
         self.lease = lease
         self.batch = batch
         self.route = route
         self.since = lease.heard_at
         self.deadline = self.since + lease.cluster.user.wait_timeout_s
+
+    def start(self, backend: Backend) -> None:
+        """The backend is there: send the batch."""
+        self.lease.start(backend, self.batch, self.route)
+
+    def refuse(self, error: ProxyError) -> None:
+        """There is none: answer the batch with an error."""
+        self.lease.refuse(error)
 
     def granted(self, backend: Backend) -> None:
         self.lease.granted(backend, self)
@@ -158,9 +167,10 @@ class Lease(Turns, ABC):
 
     def give_up(self, error: ProxyError) -> None:
         """Leave the queue; what waited there is answered with an error."""
+        place = self.place
         self.leave_queue()
         try:
-            self.refuse(error)
+            (place or self).refuse(error)
         except Exception as problem:
             self.turn_failed(problem)
         self.go_on()
@@ -171,7 +181,7 @@ class Lease(Turns, ABC):
         self.place = None
         self.leased(waiter.since, trio.current_time())
         try:
-            self.start(backend, waiter.batch, waiter.route)
+            waiter.start(backend)
         except Exception as problem:
             self.turn_failed(problem)
         if self.downstream.pending:
@@ -185,13 +195,13 @@ class Lease(Turns, ABC):
                 self.rebind()
                 self.queue(waiter)
                 return
-            self._checkout_failed(reason)
+            self._checkout_failed(reason, waiter)
         except Exception as problem:
             self.turn_failed(problem)
         if self.downstream.pending:
             self.go_on()
 
-    def _checkout_failed(self, error: ProxyError) -> None:
+    def _checkout_failed(self, error: ProxyError, waiter: Place) -> None:
         self._checkout_failures += 1
         limit = self.cluster.config.checkout_failure_limit
         repeats = self.cluster.repeats
@@ -204,7 +214,7 @@ class Lease(Turns, ABC):
                 sqlstate=error.sqlstate,
                 **repeats.take_count(),
             )
-        self.refuse(error)
+        waiter.refuse(error)
         if limit and self._checkout_failures >= limit:
             raise ServerUnavailable(
                 f"checkout failure limit reached ({self._checkout_failures} / {limit})",

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
     from ..pool.inspection import Inspection
+    from ..pool.listening import Joining
     from ..pool.settings import Settings
 
 REASONS: Final[dict[Effect, str]] = {
@@ -52,8 +53,12 @@ class Leftovers:
         "changes",
         "due",
         "given_up",
+        "giving_up",
         "handed_over",
+        "joining",
         "later",
+        "marking",
+        "news",
         "pinned",
         "question",
         "rolled_back",
@@ -77,14 +82,22 @@ class Leftovers:
         """What the client has sent behind it may leave behind."""
         self.pinned = Effect.NONE
         """What keeps the backend."""
-        self.awaiting: frozenset[bytes] = frozenset()
-        """Channels that are being handed over."""
+        self.awaiting = 0
+        """What the client must wait for: the connection that listens for all is to hear its channels, to leave some."""
+        self.joining: Joining | None = None
+        """The channels that are being handed over to that connection."""
+        self.marking = False
+        """What the server is being told is the mark: what it notifies of before that is ours to tell."""
         self.handed_over = False
-        """They have been: the backend need not listen any more."""
+        """The backend need not listen any more."""
         self.given_up: list[bytes | None] = []
         """Channels that are not listened to any more if the transaction commits; None for all."""
+        self.giving_up: list[bytes | None] = []
+        """Those of a transaction that has committed, unless the server says that they are still listened to."""
         self.withheld = b""
         """What the client is told after that."""
+        self.news = b""
+        """What it is told with that: notifications on channels that it has given up."""
         self.told: dict[str, str] | None = None
         """The parameters as the client was told, if some of them have gone back since."""
 

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..config.model import Pinning, Role
-from ..errors import SubscriptionLost
+from ..errors import ServerUnavailable, SubscriptionLost
+from ..pool.listening import MARKS
 from ..routing.effects import Effect
 from ..routing.lexer import split
+from ..wire import messages
 from .keeping import Keeper
 from .leftovers import Leftovers
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from ..errors import ProxyError
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
-    from ..pool.listening import Switchboard
+    from ..pool.listening import Joining, Switchboard
     from ..pool.settings import Settings
     from .gateway import Gateway
     from .outbox import Outbox
@@ -41,21 +43,28 @@ _MAX_NAME_BYTES: Final = 63
 class Listener(Keeper):
     """A session that may listen."""
 
-    __slots__ = ("_board", "_channels", "_former_board", "notifications")
+    __slots__ = ("_backlog_bytes", "_board", "_channels", "_former_board", "_giving_up", "_moving", "notifications")
 
     outbox: Outbox
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
         super().__init__(gateway, cluster, user, database, settings)
         self._board: Switchboard | None = None
-        self._former_board: Switchboard | None = None  # while the new one does not listen yet
+        self._former_board: Switchboard | None = None  # as long as that is the one to tell us
+        self._moving: Joining | None = None  # what will end that
         self._channels: frozenset[bytes] = frozenset()
+        self._giving_up: frozenset[bytes] = frozenset()  # while we move
+        self._backlog_bytes = 0
         self.notifications: list[bytes] = []
         """What the client has not been told yet."""
 
     @abstractmethod
     def _say(self, data: bytes) -> None:
         """Send to the client, or keep it until the client reads."""
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Do what was put off until the backend owes nothing, if that is now."""
 
     @property
     def listens(self) -> bool:
@@ -66,7 +75,11 @@ class Listener(Keeper):
 
     def note(self, backend: Backend, batch: bytes, effects: Effect) -> None:
         super().note(backend, batch, effects)
-        if self._channels and Effect.UNDOING in effects:
+        if not self._channels:
+            return
+        if effects & (Effect.LISTEN | Effect.UNKNOWN) and backend.upstream.diverted is None:
+            backend.upstream.diverted = []  # it may listen, too, to what others tell us already
+        if Effect.UNDOING in effects:
             given_up = [channels for text in self._texts(batch) for channels in _given_up(text)]
             if given_up:
                 if self.leftovers is None:
@@ -74,29 +87,76 @@ class Listener(Keeper):
                 self.leftovers.given_up += given_up
 
     def listen(self, backend: Backend, channels: frozenset[str]) -> bool:
-        board = backend.pool.switchboard
-        if not channels or backend.parameters.get("client_encoding") != "UTF8" or self._board not in (None, board):
+        if not channels or backend.parameters.get("client_encoding") != "UTF8":
+            return False
+        if not self._channels and self._former_board is None:
+            self._board = None
+        here = backend.pool.switchboard
+        board = self._board or here
+        if not board.shares_marks_with(here):
             return False
         assert self.leftovers is not None
-        names = frozenset(channel.encode("utf-8", "surrogateescape") for channel in channels)
+        names = frozenset(channel.encode("utf-8", "surrogateescape") for channel in channels) - {MARKS}
         self._board = board
-        self._channels |= names
-        if board.subscribe(self, names):
+        if names <= self._channels:
             self.leftovers.handed_over = True
         else:
-            self.leftovers.awaiting = names
+            self._hand_over(board, names - self._channels, self.leftovers)
         return True
 
-    def unlisten(self, given_up: list[bytes | None]) -> None:
-        if self._board is not None:
-            channels = self._channels if None in given_up else self._channels.intersection(filter(None, given_up))
-            self._channels -= channels
-            self._board.unsubscribe(self, channels)
+    def _hand_over(self, board: Switchboard, channels: frozenset[bytes], leftovers: Leftovers) -> None:
+        leftovers.joining = board.subscribe(self, channels)
+        leftovers.awaiting += not board.hears(leftovers.joining)
+
+    def marked(self, backend: Backend, leftovers: Leftovers) -> None:
+        board, joining = self._board, leftovers.joining
+        assert board is not None
+        assert joining is not None
+        leftovers.joining = None
+        diverted, backend.upstream.diverted = backend.upstream.diverted or [], []
+        marks = [n for n, each in enumerate(diverted) if messages.notification(each[5:]) == (MARKS, joining.mark)]
+        leftovers.withheld += self._ours(diverted[: marks[0]] if marks else diverted)
+        if marks:
+            self._channels |= joining.channels
+            leftovers.handed_over, leftovers.asked_again = True, False
+            self._follow()
+            return
+        board.forget(joining)
+        if not leftovers.asked_again:  # a cancel request that came late, for example
+            leftovers.asked_again = True
+            self._hand_over(board, joining.channels, leftovers)
+        else:
+            self._stay(backend, leftovers, ServerUnavailable("the server cannot notify anybody"))
+
+    def take_diverted(self, backend: Backend) -> bytes:
+        diverted, backend.upstream.diverted = backend.upstream.diverted or [], None
+        return self._ours(diverted)
+
+    def _ours(self, diverted: list[bytes]) -> bytes:
+        """Those notifications of the backend's that are told to the client by nobody else."""
+        elsewhere = self._channels | {MARKS}
+        return b"".join(each for each in diverted if messages.notification(each[5:])[0] not in elsewhere)
+
+    def unlisten(self, given_up: list[bytes | None], channels: frozenset[str]) -> None:
+        kept = {channel.encode("utf-8", "surrogateescape") for channel in channels}
+        gone = self._channels if None in given_up else self._channels.intersection(filter(None, given_up))
+        gone -= kept
+        if self._board is None or not gone:
+            return
+        assert self.leftovers is not None
+        self.leftovers.awaiting += 1
+        self._channels -= gone
+        if self._former_board is None:
+            self._board.unsubscribe_soon(self, gone)
+        else:
+            self._giving_up |= gone
 
     def stop_listening(self) -> None:
         """The session is over."""
+        if self.backend is not None:
+            self.backend.upstream.diverted = None
         for board in filter(None, (self._board, self._former_board)):
-            board.unsubscribe(self, self._channels)
+            board.unsubscribe(self)
 
     # -- what the switchboard says ---------------------------------------------------------------------------------
 
@@ -109,21 +169,28 @@ class Listener(Keeper):
             )
             return
         self.notifications.append(message)
-        self.tell_notifications()
+        self._backlog_bytes += len(message)
+        if self._backlog_bytes + self.outbox.pending_bytes > _MAX_BACKLOG_BYTES:
+            self.finish(SubscriptionLost("too many notifications wait for the client", hint=_READ_HINT))
+        else:
+            self.tell_notifications()
 
     def tell_notifications(self) -> None:
         """Pass on what has been notified, if the client is between its transactions."""
         backend, leftovers = self.backend, self.leftovers
         if backend is not None and (not backend.upstream.quiet or (leftovers is not None and leftovers.awaiting)):
             return
-        notifications, self.notifications = b"".join(self.notifications), []
-        try:
-            if len(notifications) + self.outbox.pending_bytes > _MAX_BACKLOG_BYTES:
-                raise SubscriptionLost("too many notifications wait for the client", hint=_READ_HINT)
-            if notifications:
+        notifications = self._take_notifications()
+        if notifications:
+            try:
                 self._say(notifications)
-        except Exception as problem:
-            self.turn_failed(problem)
+            except Exception as problem:
+                self.turn_failed(problem)
+
+    def _take_notifications(self) -> bytes:
+        notifications, self.notifications = b"".join(self.notifications), []
+        self._backlog_bytes = 0
+        return notifications
 
     def tell_withheld(self) -> None:
         """The session ends, whatever its backend is still being asked: what was done for the client, it is told."""
@@ -131,51 +198,101 @@ class Listener(Keeper):
             with contextlib.suppress(trio.BrokenResourceError):
                 self._say(self.leftovers.withheld)
 
+    def heard(self, joining: Joining) -> None:
+        if joining is self._moving:
+            self._move(joining)
+        else:
+            self._go_on()
+
+    def left(self, board: Switchboard) -> None:
+        if board is self._former_board:
+            self._former_board = self._moving = None
+            gone, self._giving_up = self._giving_up, frozenset()
+            if gone and self._board is not None:
+                self._board.unsubscribe_soon(self, gone)
+            self._follow()
+        else:
+            if self.leftovers is not None:
+                self.leftovers.news += self._take_notifications()
+            self._go_on()
+            self._follow()
+
+    def unsubscribed(self, reason: ProxyError) -> None:
+        leftovers, backend = self.leftovers, self.backend
+        lost, self._channels = self._channels, frozenset()
+        self._board = self._former_board = None
+        if lost:
+            self.finish(_lost(reason))
+        elif leftovers is not None and backend is not None:
+            leftovers.news += self._take_notifications()
+            leftovers.awaiting = min(leftovers.awaiting, 1)
+            if leftovers.joining is not None:
+                leftovers.joining = None
+                self._stay(backend, leftovers, reason)
+            self._go_on()
+
+    def _stay(self, backend: Backend, leftovers: Leftovers, reason: ProxyError) -> None:
+        """The channels that were to be handed over are listened to by the backend, as before."""
+        if self.cluster.config.pinning is Pinning.DENY:
+            self.finish(_lost(reason))
+        else:
+            self.pin(backend, leftovers, leftovers.pinned | Effect.LISTEN)
+
+    def _go_on(self) -> None:
+        """There is one thing less that the client must wait for."""
+        leftovers, backend = self.leftovers, self.backend
+        if leftovers is None or backend is None or not leftovers.awaiting or self.ended is not None:
+            return
+        leftovers.awaiting -= 1
+        try:
+            data = self.look_back(backend, b"")
+            self.release_if_quiet()
+            if data:
+                self._say(data)
+            self.tell_notifications()
+            if self._held or self.downstream.terminated:
+                self.settle()
+        except Exception as problem:
+            self.turn_failed(problem)
+
+    # -- reloads ---------------------------------------------------------------------------------------------------
+
     def moved(self) -> None:
-        """A reload has replaced the pool: listen where its successor does, and here as long as it does not yet."""
+        """A reload has replaced the pool: be told by the switchboard of its successor, and by this one until then."""
+        leftovers = self.leftovers
+        if self._former_board is not None or (leftovers is not None and (leftovers.joining or leftovers.awaiting)):
+            return  # one thing after the other
         cluster = self.gateway.find_cluster(self.database, self.user)
         pools = [] if cluster is None or cluster.retired else cluster.pools
         pool = next((pool for pool in pools if pool.role is Role.PRIMARY), None)
-        moving = self._former_board is not None or (self.leftovers is not None and self.leftovers.awaiting)
-        if pool is None or moving:
-            self.finish(SubscriptionLost("nobody listens for this session any more: its pool has been replaced"))
+        if pool is None:
+            self.finish(_lost("its pool has been replaced"))
             return
         self._former_board, self._board = self._board, pool.switchboard
-        if self._board.subscribe(self, self._channels):
-            self._leave_former_board()
+        self._moving = self._board.subscribe(self, self._channels)
+        if self._board.hears(self._moving):
+            self._move(self._moving)
 
-    def _leave_former_board(self) -> None:
-        former, self._former_board = self._former_board, None
-        if former is not None:
-            former.unsubscribe_soon(self, self._channels)
-
-    def subscribed(self) -> None:
-        self._leave_former_board()
-        self._handed_over(Effect.NONE)
-
-    def unsubscribed(self, reason: ProxyError) -> None:
-        leftovers = self.leftovers
-        lost = self._channels - leftovers.awaiting if leftovers is not None else self._channels
-        self._channels, self._board = frozenset(), None
-        if lost or self.cluster.config.pinning is Pinning.DENY:
-            self.finish(SubscriptionLost(f"nobody listens for this session any more: {reason.message}"))
+    def _move(self, joining: Joining) -> None:
+        former, board = self._former_board, self._board
+        assert former is not None
+        assert board is not None
+        if former.shares_marks_with(board):
+            former.unsubscribe_at(joining)
+            board.set_mark(joining)
         else:
-            self._handed_over(Effect.LISTEN)
+            board.join(joining)
+            former.unsubscribe_soon(self, joining.channels)
 
-    def _handed_over(self, pinned: Effect) -> None:
-        """The client can go on: its channels are listened to elsewhere, or (``pinned``) stay where they are."""
-        leftovers, backend = self.leftovers, self.backend
-        if leftovers is None or backend is None or not leftovers.awaiting:
-            return
-        leftovers.awaiting = frozenset()
-        leftovers.handed_over = not pinned
-        try:
-            self.pin(backend, leftovers, leftovers.pinned | pinned)
-            data = self.look_back(backend, b"")
-            if data:
-                self._say(data)
-        except Exception as problem:
-            self.turn_failed(problem)
+    def _follow(self) -> None:
+        """See whether another reload has come while there was something to wait for."""
+        if self._board is not None and self._board.retired and self._channels and self.ended is None:
+            self.moved()
+
+
+def _lost(reason: ProxyError | str) -> SubscriptionLost:
+    words = reason if isinstance(reason, str) else reason.message
+    return SubscriptionLost(f"nobody listens for this session any more: {words}")
 
 
 def _given_up(text: bytes) -> list[bytes | None]:

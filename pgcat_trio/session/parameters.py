@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ..config.model import Role
 from ..errors import InvalidAuthorization, ServerUnavailable
 from ..pool.exchange import exchange
+from ..pool.greetings import NOBODY_ELSE, identity
 from ..pool.settings import USUAL, Settings, intern, settings_sql
 
 if TYPE_CHECKING:
@@ -78,8 +79,11 @@ async def settle(cluster: Cluster, wanted: Mapping[str, str]) -> Settings:
     refused at login, with the server's own `ServerError`. Raises what `Cluster.acquire` raises as well.
     """
     known = cluster.greetings.canonical
-    if cluster.greetings.parameters is None or any(
-        item not in known and not _evident(*item) for item in wanted.items()
+    who = identity(wanted)
+    if (
+        cluster.greetings.parameters is None
+        or any(item not in known and not _evident(*item) for item in wanted.items())
+        or (who != NOBODY_ELSE and who not in cluster.greetings.identities)
     ):
         await _try_out(cluster, wanted)
     assert cluster.greetings.parameters is not None
@@ -97,7 +101,7 @@ async def _some_backend(cluster: Cluster) -> Backend:
     """One of the role where sessions are at home: another may refuse what that one takes. While it is down, any."""
     home = cluster.router.session
     try:
-        return await cluster.acquire(home.role, home.fallback_to_primary)
+        return await cluster.acquire(home.role, home.fallback_to_primary, patient=False)
     except ServerUnavailable:
         return await cluster.acquire(Role.ANY, fallback_to_primary=True)
 
@@ -113,5 +117,7 @@ async def _try_out(cluster: Cluster, wanted: Mapping[str, str]) -> None:
         for name, value in wanted.items():
             cluster.greetings.learn(name, value, spelled[name])
         backend.settings = backend.settings.with_changes((name, spelled[name]) for name in wanted)
+        if identity(wanted) != NOBODY_ELSE:
+            cluster.greetings.learn_identity(wanted, backend.parameters)
     finally:
         backend.pool.release(backend)

@@ -179,7 +179,7 @@ class _Translation(Splice):
         if not name:
             self._bring_unnamed(start)
         elif name in names.by_name:
-            ours = self._bring(names.by_name[name], start)
+            ours = self._bring(name, start)
             if self.check is not None:
                 return
             self._rename(start, stop, at, end, ours)
@@ -187,8 +187,9 @@ class _Translation(Splice):
             self._keep_apart(name, start)
         self._forget(text)
 
-    def _bring(self, statement: Statement, start: int) -> bytes:
-        """A statement must be there for the message that starts here: by the name that is returned."""
+    def _bring(self, name: bytes, start: int) -> bytes:
+        """A client's statement must be there for the message that starts here: by the name that is returned."""
+        statement = self._names.at_home(name)
         checked = None if start else self._checked
         if checked is not None and checked.refused:
             return OUT_OF_DATE
@@ -200,9 +201,16 @@ class _Translation(Splice):
                 self.check = Check(start, statement, self._prepared)
                 self._notes.append(self.check.note)
                 self._end_with(start, definition + describe(statement.name) + encode.FLUSH)
+            elif statement.description is None:
+                self._insert(start, definition + self._learn(name, statement))
             else:
                 self._insert(start, definition)
         return statement.name
+
+    def _learn(self, name: bytes, statement: Statement) -> bytes:
+        """Right behind its Parse: what the server has made of it."""
+        self._notes.append(DescribedNote(partial(self._names.learn, name, statement, self._prepared)))
+        return describe(statement.name)
 
     @property
     def _may_wait(self) -> bool:
@@ -270,8 +278,7 @@ class _Translation(Splice):
             statement = self._names.statements.find(batch[end + 1 : stop])
             undo = self._names.define(name, statement)
             # A server analyses a text at each Parse, for its tables may have changed: so this is one, too.
-            self._replace(start, stop, self._prepare(statement, undo) + describe(statement.name))
-            self._notes.append(DescribedNote(partial(self._names.learn, name, statement, self._prepared)))
+            self._replace(start, stop, self._prepare(statement, undo) + self._learn(name, statement))
 
     def _parse_unnamed(self, start: int, stop: int) -> None:
         """It takes the place of the last one also if it fails, but not if it is skipped after an error."""

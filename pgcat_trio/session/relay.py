@@ -27,10 +27,11 @@ from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..wire import encode
+from .healing import Healer
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
-from .telling import CLIENT_LEFT, Teller
+from .telling import CLIENT_LEFT
 
 if TYPE_CHECKING:
     from ..net.transport import Transport
@@ -45,7 +46,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Teller):
+class Relay(Healer):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -74,7 +75,7 @@ class Relay(Teller):
     @property
     def may_send_unasked(self) -> bool:
         """True when an answer may lead to something that ingress has to send, though the client says nothing."""
-        return self.leftovers is not None or self._again is not None
+        return self.leftovers is not None or self._again is not None or bool(self._reads)
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -115,7 +116,9 @@ class Relay(Teller):
 
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
-        if backend is None:
+        if self.downstream.own:
+            self.steer(batch)
+        elif backend is None:
             self._begin(batch)
         elif self.downstream.continuation:
             self._send(backend, batch, b"", unsynced=False)
@@ -137,13 +140,20 @@ class Relay(Teller):
                 # It belongs to another server, unless what is under way opens a transaction on this one.
                 self._held = batch
                 return
+            if self.mending:
+                self._held = batch
+                return
             if route.effects is not Effect.NONE:
                 denial = self.denial(batch, route.effects)
                 if denial is not None:
                     self._deny(denial, backend, batch)
                     return
                 self.note(backend, batch, route.effects)
+            route.tally.calls += 1
+            first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
+            if self._reroutes:
+                self.keep(backend, batch, route, first=first)
 
     def _send_request(self, backend: Backend, batch: bytes, effects: Effect) -> None:
         """Send to a backend that is held already."""
@@ -184,7 +194,7 @@ class Relay(Teller):
 
     def _route(self, batch: bytes) -> Route:
         downstream = self.downstream
-        router = self.cluster.router
+        router = self.router
         if self.mode is PoolMode.SESSION:
             return router.session
         if downstream.doubtful:
@@ -203,18 +213,25 @@ class Relay(Teller):
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
-        self._reroutes = self.cluster.router.splitting and backend.pool.role is Role.REPLICA
+        route.tally.calls += 1
+        self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
         downstream = self.downstream
         own_query = b""
+        told = batch
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
-            batch = self._translate(self.names, backend, batch, route.effects)
+            told = self._translate(self.names, backend, batch, route.effects)
         elif downstream.named or not downstream.texts:
             own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
+        self._open(backend, told, own_query, downstream.markers, unsynced=downstream.unsynced)
+        if self._reroutes:
+            self.keep(backend, batch, route, first=True)
+
+    def _open(self, backend: Backend, batch: bytes, own_query: bytes, markers: bytes, *, unsynced: bool) -> None:
         if backend.settings is not self.settings:
             sql = settings_sql(backend.settings, self.settings, backend.reported)
             if sql:
@@ -226,7 +243,7 @@ class Relay(Teller):
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
             self.egress_parking.wake()
-        self._send(backend, batch, downstream.markers, downstream.unsynced)
+        self._send(backend, batch, markers, unsynced)
 
     def _send(self, backend: Backend, batch: bytes, markers: bytes, unsynced: bool) -> None:
         backend.upstream.expected.sent(markers, unsynced)
@@ -266,6 +283,13 @@ class Relay(Teller):
                 if answer is None:
                     return True
                 data = answer
+            if (self._reads or self._describing) and (data or upstream.failed):
+                answer = self.mended(backend, data)
+                if answer is None:
+                    if self._rest is not None:
+                        self.settle()
+                    return self.backend is backend
+                data = answer
             if self._refusing and not upstream.expected.swallowing:
                 self._refusing = False
                 upstream.captured = None
@@ -294,7 +318,10 @@ class Relay(Teller):
             data = self.look_back(backend, b"")
             if data:
                 self._say(data)
-        self.release_if_quiet()
+        if backend is not None and self.mending:
+            self.heal_if_quiet(backend)
+        else:
+            self.release_if_quiet()
 
     def settle(self) -> None:
         """Do what was put off until the backend owes nothing, if that is now."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from ..errors import IdleInTransaction, IdleSession, ProxyError, QueryCanceled, ShuttingDown, TransactionTimeout
+from ..pool.greetings import identity
 from .relay import Relay
 
 if TYPE_CHECKING:
@@ -58,8 +59,9 @@ class Session(Relay):
         """The ParameterStatus values that hold for the client: its backend's, or those of any that it will get."""
         if self.backend is not None:
             return self.backend.parameters
-        reported = self.cluster.greetings.parameters or {}
-        return {**reported, **{name: value for name, value in self.settings.values.items() if name in reported}}
+        greetings, values = self.cluster.greetings, self.settings.values
+        reported = {**(greetings.parameters or {}), **greetings.identities.get(identity(values), {})}
+        return {**reported, **{name: value for name, value in values.items() if name in reported}}
 
     async def run(self, first: bytes = b"") -> None:
         """Serve the client until it leaves or has to. ``first`` is what it has sent already.
@@ -143,8 +145,8 @@ class Session(Relay):
                 await self.egress_parking.park()
             else:
                 receive = backend.transport.receive
-                # What others say to the client meanwhile may have to be sent.
-                waits = self.leftovers is not None
+                # What others, or we ourselves, say to the client meanwhile may have to be sent.
+                waits = self.leftovers is not None or backend.upstream.expected.settled
                 data = await (self.egress_parking.park_or(receive) if waits else receive())
                 if data is not None and self.backend is backend:
                     self.on_backend(data)

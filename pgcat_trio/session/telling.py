@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -44,10 +43,6 @@ class Teller(Listener):
         self.egress_parking = Parking()
         self._lost: ProxyError | None = None  # a transaction died while the client was not asking
 
-    @abstractmethod
-    def settle(self) -> None:
-        """Do what was put off until the backend owes nothing, if that is now."""
-
     def turn_failed(self, problem: Exception) -> None:
         """The boundary of errors: what a turn raises ends this session, and only this one."""
         if isinstance(problem, ProxyError):
@@ -79,10 +74,14 @@ class Teller(Listener):
             return
         status = upstream.status
         if status == codes.IN_TRANSACTION:
-            self._refusing = True
-            self._send_own(backend, _FAILING_QUERY)
+            self.fail_transaction(backend)
             status = codes.FAILED
         self.refuse(error, status)
+
+    def fail_transaction(self, backend: Backend) -> None:
+        """Make the transaction of a settled backend fail, as an error of the server's own would have."""
+        self._refusing = True
+        self._send_own(backend, _FAILING_QUERY)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""

@@ -11,8 +11,9 @@ import re
 import struct
 from typing import Final
 
-from ..errors import MessageTooLarge, ProtocolViolation
 from . import codes
+from .claims import CLAIMABLE, Claims
+from .limits import MESSAGES, check_named_parse, impossible
 from .replies import MIXED
 from .statements import name_at
 from .usual import BOUND, OTHER, QUERY, glance
@@ -23,14 +24,11 @@ LARGE_BYTES: Final = 64 * 1024
 """Messages and batches up to this size wait until they are whole; larger ones are streamed. One receive's worth: less
 would stream ordinary statements (and so not read them), more would be memory that every client can claim."""
 
-NAMED_PARSE_BYTES: Final = 4 << 20
-"""A Parse of a named statement may have so many bytes where it has to be whole, see `Downstream.watching`."""
-
 _UNSYNCED: Final = frozenset(b"PBDEC")
 """Messages of the extended protocol: the server answers for good only at the next Sync."""
 MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
-_MESSAGES: Final = _UNSYNCED | MARKERS | _BOUNDARIES | frozenset(b"dX")
+_ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
 
 
 def may_deallocate(text: bytes) -> bool:
@@ -38,8 +36,6 @@ def may_deallocate(text: bytes) -> bool:
     text = text.upper()
     return b"DEALLOCATE" in text or b"DISCARD" in text
 
-
-_ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
 
 may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
 """None if no statement of a text can set back a setting (see `session.resets`)."""
@@ -56,7 +52,6 @@ class Downstream:
         "_boundary",
         "_buffer",
         "_changes_names",
-        "_discarding",
         "_max_message_bytes",
         "_open",
         "_position",
@@ -64,12 +59,15 @@ class Downstream:
         "_resets",
         "_skip",
         "_whole_bytes",
+        "claims",
         "complete",
         "continuation",
+        "discarding",
         "doubtful",
         "executes",
         "markers",
         "named",
+        "own",
         "shape",
         "subject",
         "terminated",
@@ -85,11 +83,14 @@ class Downstream:
         self._skip = 0  # bytes of a large message that are still to come
         self._position = 0  # how far the headers have been walked over
         self._boundary = 0  # the end of the last message that a server answers
-        self._discarding = False
+        self.discarding = False
+        """What comes before the next Sync is left out."""
         self._resets = False  # the request under way may set settings back: what comes behind it must wait
         self._prepares_resets = False  # any request from now on may
         self._changes_names = False  # the request under way has what may change the meaning of names
         self._open = False  # what was taken ends within a request
+        self.claims = Claims()
+        """What of it is for the proxy."""
         self.watching = False
         """Names of statements are translated: end a batch with the Sync after a Parse or Close that may have changed
         what a name means (only its outcome says what it means in the next one), keep a Parse of a named one whole."""
@@ -107,6 +108,8 @@ class Downstream:
         """The batch ends with extended-protocol messages for which no Sync was sent."""
         self.executes = False
         """The batch holds an Execute."""
+        self.own = False
+        """The batch is the proxy's to answer (see `wire.claims`); such a one ends with the request, if not before."""
         self.named = False
         """The batch prepares a named statement; if ``watching``, or uses what was prepared before it."""
         self.shape: int = OTHER
@@ -144,19 +147,21 @@ class Downstream:
         self.continuation = self._skip > 0
         if self._skip:
             return self._continue_large_message()
-        if self._discarding:
+        if self.discarding:
             self._discard()
         data = self._buffer
-        if not data or self.terminated or self._discarding:
+        if not data or self.terminated or self.discarding:
             return b""
         if not self._position:
             if len(data) <= self._whole_bytes:
                 if data[0] != codes.QUERY:
                     usual = glance(data)
-                    if usual is not None:
+                    if usual is not None and not self.claims.may_cover(*usual):
                         return self._take_usual(data, usual)
                 elif data[1:5] == _LENGTH.pack(len(data) - 1):
-                    return self._take_one_query(data)
+                    text = data[5:-1]
+                    if not (self.claims.is_command(text) or self.claims.statements):
+                        return self._take_one_query(data, text)
             self._describe_nothing()
         self._walk(data)
         if not (streaming or self._boundary == self._position or self._position > LARGE_BYTES):
@@ -166,6 +171,8 @@ class Downstream:
             data = data[: self._boundary]
             self._describe_nothing()
             self._walk(data)
+        if not self._position:
+            return b""  # not even one message: what was taken before it stays as it is
         self._open = not self.complete
         position, self._position = self._position, 0
         self._skip = max(0, position - len(self._buffer))
@@ -176,18 +183,18 @@ class Downstream:
         self._position = self._boundary = 0
         self.texts = []
         self.markers = b""
-        self.unsynced = self.executes = self.named = self.doubtful = False
+        self.unsynced = self.executes = self.named = self.doubtful = self.own = False
         self.shape = OTHER
         self._changes_names &= self._open
         self._resets &= self._open or self._prepares_resets
 
-    def _take_one_query(self, data: bytes) -> bytes:
+    def _take_one_query(self, data: bytes, text: bytes) -> bytes:
         """What most clients send most of the time: one whole Query."""
         self._buffer = b""
-        self.texts = [data[5:-1]]
+        self.texts = [text]
         self.markers = b"Q"
         self.complete = True
-        self.unsynced = self.executes = self.named = self.doubtful = self._open = False
+        self.unsynced = self.executes = self.named = self.doubtful = self.own = self._open = False
         self.shape = QUERY
         return data
 
@@ -198,25 +205,30 @@ class Downstream:
         self.texts = [] if self.shape == BOUND else [text]
         self.markers = b"S"
         self.complete = True
-        self.unsynced = self.doubtful = self._open = False
+        self.unsynced = self.doubtful = self.own = self._open = False
         self.named = self.watching and self.shape == BOUND
         return data
 
+    def unread(self, data: bytes) -> None:
+        """Put back the last batch, or the end of it: it is taken once more."""
+        self._buffer = data + self._buffer
+        self._position = 0
+
     def discard_until_sync(self) -> None:
         """Leave out whatever comes before the next Sync, as a server does after an error in the extended protocol."""
-        self._discarding = True
+        self.discarding = True
         self._position = 0
 
     def _discard(self) -> None:
         data = self._buffer
-        position = 0
+        position, limit = 0, self._max_message_bytes
         while len(data) - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
-            if kind not in _MESSAGES or not 4 <= length <= self._max_message_bytes:
-                raise self._impossible(kind, length)
+            if kind not in MESSAGES or not 4 <= length <= limit:
+                raise impossible(kind, length, limit)
             if kind in (codes.SYNC, codes.TERMINATE):
-                self._discarding = False
+                self.discarding = False
                 break
             position += 1 + length
         self._skip = max(0, position - len(data))
@@ -243,18 +255,29 @@ class Downstream:
         position = self._position
         boundary = self._boundary
         unsynced = self.unsynced
-        watching = self.watching
+        watching, claims = self.watching, self.claims
         end = len(data)
         limit = self._max_message_bytes
         while end - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]
             stop = position + 1 + length
-            if kind not in _MESSAGES or not 4 <= length <= limit:
-                raise self._impossible(kind, length)
+            if kind not in MESSAGES or not 4 <= length <= limit:
+                raise impossible(kind, length, limit)
             if stop > end and kind != codes.TERMINATE and (length < LARGE_BYTES or self._must_be_whole(data, position)):
                 break
-            if kind in _UNSYNCED:
+            if kind in CLAIMABLE or self.own:
+                own = claims.take(data, position, stop, own=self.own if position else None)
+                if own is None:
+                    boundary = position
+                    break
+                self.own = own
+            if self.own:
+                unsynced = kind not in _ENDS
+                if kind in _BOUNDARIES:
+                    boundary = position = stop
+                    break
+            elif kind in _UNSYNCED:
                 if kind == codes.EXECUTE:
                     self.executes = True
                 elif kind == codes.PARSE:
@@ -297,16 +320,6 @@ class Downstream:
             self._changes_names |= may_deallocate(self.texts[-1])
         return self._changes_names
 
-    def _impossible(self, kind: int, length: int) -> ProtocolViolation:
-        if kind not in _MESSAGES:
-            return ProtocolViolation(f"invalid frontend message type {kind}")
-        if length < 4:
-            return ProtocolViolation(f"invalid length {length} of a message {chr(kind)!r}")
-        return MessageTooLarge(
-            f"a message {chr(kind)!r} of {length} bytes is over the limit of {self._max_message_bytes} bytes",
-            hint="Raise max_message_bytes in the proxy's configuration if messages of this size are meant.",
-        )
-
     def _note_parse(self, data: bytes, position: int, stop: int) -> None:
         name_end = data.find(0, position, stop)
         text_end = data.find(0, name_end + 1, stop) if name_end >= 0 else -1
@@ -335,10 +348,5 @@ class Downstream:
         """True for a Parse of a named statement where names are translated, however long it is."""
         if not self.watching or data[position] != codes.PARSE or data[position + 5 : position + 6] == b"\0":
             return False
-        length: int = _LENGTH.unpack_from(data, position + 1)[0]
-        if length > NAMED_PARSE_BYTES:
-            raise MessageTooLarge(
-                f"a statement of {length} bytes is over the limit of {NAMED_PARSE_BYTES} bytes for prepared statements",
-                hint="Leave the statement unnamed, or use session mode.",
-            )
+        check_named_parse(_LENGTH.unpack_from(data, position + 1)[0])
         return True

@@ -91,24 +91,24 @@ def command_complete(tag: str) -> bytes:
     return message(b"C", cstring(tag))
 
 
-def row_description(columns: Sequence[tuple[str, int]]) -> bytes:
-    """RowDescription of text-format columns, each a name and a type's OID."""
+def row_description(columns: Sequence[tuple[str, int]], binary: Sequence[bool] = ()) -> bytes:
+    """RowDescription of columns, each a name and a type's OID; of text format unless ``binary`` says so of each."""
     parts = [INT16.pack(len(columns))]
-    for name, type_oid in columns:
+    for (name, type_oid), is_binary in zip(columns, binary or [False] * len(columns), strict=True):
         size = {23: 4, 20: 8, 16: 1}.get(type_oid, -1)
         parts += [cstring(name), UINT32.pack(0), INT16.pack(0), UINT32.pack(type_oid), INT16.pack(size)]
-        parts += [INT32.pack(-1), INT16.pack(0)]
+        parts += [INT32.pack(-1), INT16.pack(is_binary)]
     return message(b"T", b"".join(parts))
 
 
-def data_row(values: Sequence[str | None]) -> bytes:
-    """DataRow in text format; None is NULL."""
+def data_row(values: Sequence[str | bytes | None]) -> bytes:
+    """DataRow; None is NULL, bytes are a value as it is."""
     parts = [INT16.pack(len(values))]
     for value in values:
         if value is None:
             parts.append(INT32.pack(-1))
         else:
-            raw = value.encode("utf-8", "surrogateescape")
+            raw = value if isinstance(value, bytes) else value.encode("utf-8", "surrogateescape")
             parts += [INT32.pack(len(raw)), raw]
     return message(b"D", b"".join(parts))
 
@@ -145,6 +145,17 @@ def sasl_response(data: bytes) -> bytes:
 def query(sql: str | bytes) -> bytes:
     """Query: one simple-protocol message."""
     return message(b"Q", cstring(sql))
+
+
+def requests(statements: Iterable[bytes], name: str) -> bytes:
+    """Statements by the extended protocol, up to a Sync: the unnamed statement and portal are left as they are.
+
+    ``name`` is that of a statement and a portal, which are there only in the meantime.
+    """
+    named = cstring(name)
+    end = message(b"E", named + bytes(4)) + message(b"C", b"P" + named) + message(b"C", b"S" + named)
+    bind = message(b"B", named + named + bytes(6)) + end
+    return b"".join(message(b"P", named + cstring(sql) + bytes(2)) + bind for sql in statements) + SYNC
 
 
 def copy_fail(reason: str) -> bytes:

@@ -51,6 +51,7 @@ class Upstream:
         "cancel_reason",
         "captured",
         "changed_parameters",
+        "diverted",
         "expected",
         "failed",
         "last_error",
@@ -79,6 +80,8 @@ class Upstream:
         """An error in the answer to a request of the proxy's own."""
         self.captured: list[list[str | None]] | None = None
         """Where the rows go that answer a request of the proxy's own; None while nobody wants them."""
+        self.diverted: list[bytes] | None = None
+        """Where notifications go, each a whole message; None while they are passed on."""
         self.cancel_reason: str | None = None
         """Why the proxy itself has cancelled what runs, until that has ended: told in place of the server's message,
         which takes each cancel request for a user's."""
@@ -150,7 +153,12 @@ class Upstream:
                     position = stop
                     continue
                 if kind == codes.NOTIFICATION_RESPONSE:
-                    if swallowing:
+                    if self.diverted is not None:
+                        self.diverted.append(data[position:stop])
+                        if not swallowing:
+                            kept.append(data[start:position])
+                            start = stop
+                    elif swallowing:
                         kept.append(data[position:stop])  # it answers nobody
                     position = stop
                     continue

@@ -60,6 +60,18 @@ def test_a_signal_ends_it_in_order(start: Callable[..., Program], config: Path, 
     assert program.finish() == (0, "", "")
 
 
+def test_sigquit_waits_for_nobody(start: Callable[..., Program], config: Path, cluster: EmbeddedCluster) -> None:
+    config.write_text(proxy_config(cluster))
+    program = start("-F", "structured")
+    port = program.event("server.listening")["port"]
+    where = {"host": "127.0.0.1", "port": port, "dbname": cluster.database}
+    with psycopg.connect(**where, user=APP_USER, password=APP_PASSWORD, autocommit=True) as client:
+        client.execute("select 1")
+        program.send(signal.SIGQUIT)
+        assert program.event("server.cutting")["clients"] == 1
+        assert program.finish()[0] == 0
+
+
 def test_sighup_reloads(start: Callable[..., Program], config: Path) -> None:
     program = start("-F", "structured")
     program.event("server.listening")

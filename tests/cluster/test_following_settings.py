@@ -40,6 +40,17 @@ def connect(proxy: ProxyThread, options: str = "") -> Connection:
     return psycopg.connect(proxy.dsn(), autocommit=True, prepare_threshold=None, options=options)
 
 
+def test_who_is_somebody_else_from_the_start_is_told_so(proxy: ProxyThread) -> None:
+    for _ in range(2):
+        with connect(proxy, "-c role=low_rights") as connection, connect(proxy) as other:
+            assert connection.info.parameter_status("is_superuser") == "off"
+            assert other.info.parameter_status("is_superuser") == "on"
+            connection.execute("set role none")
+            assert connection.info.parameter_status("is_superuser") == "on"
+            connection.execute("reset role")
+            assert connection.info.parameter_status("is_superuser") == "off"
+
+
 def run(connection: Connection, statements: Sequence[str]) -> None:
     for sql in statements:
         with contextlib.suppress(psycopg.errors.DivisionByZero):

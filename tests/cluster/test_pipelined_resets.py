@@ -64,3 +64,20 @@ async def test_what_is_sent_behind_a_prepared_reset(cluster: EmbeddedCluster, mo
             await client.send(show + bind(name="r") + execute() + encode.SYNC + show + show)
             answers = [(await client.reply()).rows_or_raise() for _ in range(4)]
             assert answers == [BEGUN, [], BEGUN, BEGUN]
+
+
+@pytest.mark.trio
+@pytest.mark.parametrize("settings", [{"TimeZone": "Asia/Tokyo", "work_mem": "9MB"}, {"search_path": 'a, ";"'}])
+async def test_the_unnamed_statement_is_still_there(cluster: EmbeddedCluster, settings: dict[str, str]) -> None:
+    """In session mode, where no statement of the proxy's own may take it away."""
+    shows = [f"show {name}" for name in settings]
+    config = proxy_config(cluster, pool_mode="session")
+    async with running_proxy(config) as proxy, await connect(proxy, **settings) as client:
+        begun = [await client.query(show) for show in shows]
+        for before in ("select 1", "set search_path = b; set work_mem = '7MB'", "begin"):
+            await client.query(before)
+            await client.ask(parse("reset all") + encode.SYNC)
+            for _ in range(2):
+                (await client.ask(bind() + execute() + encode.SYNC)).rows_or_raise()
+        await client.query("commit")
+        assert [await client.query(show) for show in shows] == begun

@@ -75,10 +75,25 @@ if TYPE_CHECKING:
         ("shard", 'servers = [["db1", 5432]]', "must have 3 items, [host, port, role], got 2"),
         ("shard", 'servers = [["db1", "5432", "primary"]]', 'must be an integer, got the string "5432"'),
         ("shard", 'servers = [["db1", 0, "primary"]]', "must be at least 1, got 0"),
-        ("shard", 'servers = [["db1", 5432, "any"]]', "must be one of primary, replica, mirror"),
+        ("shard", 'servers = [["db1", 5432, "any"]]', "must be one of primary, replica, auto, mirror"),
         ("shard", 'servers = [["", 5432, "primary"]]', "must not be empty"),
         ("shard", 'servers = [["db 1", 5432, "primary"]]', "must be a host name or an address, without spaces"),
-        ("shard", 'servers = [{host = "db1", port = 1, role = "primary", weight = 2}]', "unknown key"),
+        ("shard", 'servers = [{host = "db1", port = 1, role = "primary", heft = 2}]', "unknown key"),
+        ("shard", 'servers = [{host = "db1", port = 1, role = "primary", weight = 0}]', "must be at least 1, got 0"),
+        (
+            "shard",
+            'servers = [["db1", 1, "primary"], ["db2", 1, "auto"]]',
+            'the role "auto" needs a shard without a "primary"; make that "auto", too',
+        ),
+        (
+            "shard",
+            'servers = [["db1", 1, "replica"], {host = "db1", port = 1, role = "replica", weight = 2}]',
+            "contains duplicate server configs",
+        ),
+        ("general", 'healthcheck_password = "secret"', "is set, but healthcheck_username is not"),
+        ("general", "fail_after = 0", "must be at least 1, got 0"),
+        ("general", "max_dials = 0", "must be at least 1, got 0"),
+        ("pool", 'failover_hold = "30s"', "must be an integer"),
     ],
 )
 def test_a_wrong_value_is_refused_with_what_to_do(

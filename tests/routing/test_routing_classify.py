@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from routing_statements import OTHER_READS, PRIMARY, READ_ONLY_TRANSACTIONS, READS
 
-from pgcat_trio.routing.classify import StatementTraits, TransactionControl, classify
+from pgcat_trio.routing.classify import classify
 from pgcat_trio.routing.effects import Effect
 from pgcat_trio.routing.lexer import split
+from pgcat_trio.routing.traits import StatementTraits, TransactionControl
 
 
 def traits(sql: str) -> StatementTraits:

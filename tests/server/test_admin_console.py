@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 import trio.testing
+from support.client import bind, describe_portal, execute, parse
 from support.proxy import running_proxy
 
 from pgcat_trio import __version__
@@ -39,7 +40,6 @@ servers = [["127.0.0.1", 1, "primary"]]
 """
 
 READY = ("Z", b"I")
-SIMPLE_ONLY = ("E", "0A000", "ERROR")
 
 
 class Administrator:
@@ -127,13 +127,23 @@ async def test_welcome(proxy: RunningProxy, nursery: trio.Nursery) -> None:
 
 
 TABLE_OF_ONE = [("T",), ("D",), ("C", "SHOW")]
+
+
+def describe(name: str = "") -> bytes:
+    return encode.message(b"D", b"S" + encode.cstring(name))
+
+
+def close(what: bytes) -> bytes:
+    return encode.message(b"C", what + b"\0")
+
+
 EXCHANGES = {
     "a command": (encode.query("SHOW VERSION"), [TABLE_OF_ONE]),
     "any case": (encode.query("sHoW vErSiOn"), [TABLE_OF_ONE]),
     "a semicolon": (encode.query("SHOW VERSION;"), [TABLE_OF_ONE]),
     "two commands": (encode.query("SHOW VERSION; SHOW VERSION"), [TABLE_OF_ONE * 2]),
     "stops at the first error": (
-        encode.query("SHOW VERSION; BEGIN; SHOW VERSION"),
+        encode.query("SHOW VERSION; VACUUM; SHOW VERSION"),
         [[*TABLE_OF_ONE, ("E", "42601", "ERROR")]],
     ),
     "nothing": (encode.query(""), [[("I",)]]),
@@ -142,24 +152,91 @@ EXCHANGES = {
     "two queries": (encode.query("SHOW VERSION") * 2, [TABLE_OF_ONE, TABLE_OF_ONE]),
     "help": (encode.query("SHOW HELP"), [[("N",), ("C", "SHOW")]]),
     "set": (encode.query("SET a = 'b'"), [[("C", "SET")]]),
-    "unknown": (encode.query("SELECT 1"), [[("E", "42601", "ERROR")]]),
+    "unknown": (encode.query("SELECT 2"), [[("E", "42601", "ERROR")]]),
     "unknown SHOW": (encode.query("SHOW tables"), [[("E", "42601", "ERROR")]]),
     "SHOW nothing": (encode.query("SHOW"), [[("E", "42601", "ERROR")]]),
     "SHOW too much": (encode.query("SHOW POOLS app"), [[("E", "42601", "ERROR")]]),
-    "not built": (encode.query("PAUSE"), [[("E", "0A000", "ERROR")]]),
+    "not built": (encode.query("SUSPEND"), [[("E", "0A000", "ERROR")]]),
     "SHOW not built": (encode.query("SHOW STATS"), [[("E", "0A000", "ERROR")]]),
     "not UTF-8": (encode.query(b"SHOW \xff\xfe"), [[("E", "42601", "ERROR")]]),
     "sync": (encode.SYNC, [[]]),
     "flush says nothing": (encode.FLUSH + encode.SYNC, [[]]),
-    "extended protocol": (
-        encode.message(b"P", b"\0SHOW VERSION\0\0\0") + encode.message(b"D", b"P\0") + encode.SYNC,
-        [[SIMPLE_ONLY]],
-    ),
     "skips to the sync": (
-        encode.message(b"P", b"\0x\0\0\0") + encode.query("SHOW VERSION") + encode.SYNC + encode.query("SHOW VERSION"),
-        [[SIMPLE_ONLY], TABLE_OF_ONE],
+        parse("x") + encode.query("SHOW VERSION") + encode.SYNC + encode.query("SHOW VERSION"),
+        [[("E", "42601", "ERROR")], TABLE_OF_ONE],
     ),
-    "function call": (encode.message(b"F", b"\0\0\0\1\0\0\0\0\0\0"), [[SIMPLE_ONLY]]),
+    "extended, all of it": (
+        parse("SHOW VERSION") + bind() + describe_portal() + execute() + encode.SYNC,
+        [[("1",), ("2",), *TABLE_OF_ONE]],
+    ),
+    "a statement with a name": (
+        parse("SHOW VERSION;", "v") + describe("v") + encode.SYNC + (bind(name="v") + execute() + encode.SYNC) * 2,
+        [[("1",), ("t",), ("T",)], *[[("2",), *TABLE_OF_ONE[1:]]] * 2],
+    ),
+    "flushed": (
+        parse("SHOW VERSION", "v") + describe("v") + encode.FLUSH + bind(name="v") + execute() + encode.SYNC,
+        [[("1",), ("t",), ("T",), ("2",), *TABLE_OF_ONE[1:]]],
+    ),
+    "no columns": (
+        parse("SET a = b") + describe() + bind() + describe_portal() + execute() + encode.SYNC,
+        [[("1",), ("t",), ("n",), ("2",), ("n",), ("C", "SET")]],
+    ),
+    "nothing to execute": (
+        parse("-- nothing") + bind() + describe_portal() + execute() + encode.SYNC,
+        [[("1",), ("2",), ("n",), ("I",)]],
+    ),
+    "extended help": (parse("show help") + bind() + execute() + encode.SYNC, [[("1",), ("2",), ("N",), ("C", "SHOW")]]),
+    "a few rows at a time": (
+        parse("SHOW LISTS") + bind() + execute(max_rows=5) * 3 + execute() + encode.SYNC,
+        [[("1",), ("2",), *[*[("D",)] * 5, ("s",)] * 2, ("D",), ("D",), ("C", "SHOW"), ("C", "SHOW")]],
+    ),
+    "is carried out once": (
+        parse("SHUTDOWN now") + bind() + execute() + encode.SYNC,
+        [[("1",), ("2",), ("E", "42601", "ERROR")]],
+    ),
+    "two commands in one statement": (parse("BEGIN; COMMIT") + encode.SYNC, [[("E", "42601", "ERROR")]]),
+    "a parameter": (parse("BAN $1 60") + encode.SYNC, [[("E", "0A000", "ERROR")]]),
+    "the type of a parameter": (
+        encode.message(b"P", b"\0SHOW VERSION\0\0\1\0\0\0\x19") + encode.SYNC,
+        [[("E", "0A000", "ERROR")]],
+    ),
+    "a value": (parse("SHOW VERSION") + bind("x") + encode.SYNC, [[("1",), ("E", "08P01", "ERROR")]]),
+    "formats of two columns": (
+        parse("SHOW VERSION") + encode.message(b"B", b"\0\0\0\0\0\0\0\2\0\0\0\1") + encode.SYNC,
+        [[("1",), ("E", "08P01", "ERROR")]],
+    ),
+    "a format that there is not": (
+        parse("SHOW VERSION") + encode.message(b"B", b"\0\0\0\0\0\0\0\1\0\7") + encode.SYNC,
+        [[("1",), ("E", "08P01", "ERROR")]],
+    ),
+    "no such statement": (bind(name="v") + execute() + encode.SYNC, [[("E", "26000", "ERROR")]]),
+    "no such portal": (execute() + encode.SYNC, [[("E", "34000", "ERROR")]]),
+    "portals end with the sync": (
+        parse("SHOW VERSION") + bind() + encode.SYNC + execute() + encode.SYNC,
+        [[("1",), ("2",)], [("E", "34000", "ERROR")]],
+    ),
+    "a name twice": (parse("BEGIN", "v") * 2 + encode.SYNC, [[("1",), ("E", "42P05", "ERROR")]]),
+    "a portal twice": (
+        parse("BEGIN") + bind(portal="p") * 2 + encode.SYNC,
+        [[("1",), ("2",), ("E", "42P03", "ERROR")]],
+    ),
+    "closed": (
+        parse("BEGIN", "v")
+        + bind(name="v", portal="p")
+        + close(b"Pp")
+        + close(b"Sv")
+        + parse("BEGIN", "v")
+        + close(b"Sw")
+        + execute("p")
+        + encode.SYNC,
+        [[("1",), ("2",), ("3",), ("3",), ("1",), ("3",), ("E", "34000", "ERROR")]],
+    ),
+    "malformed": (encode.message(b"P", b"v") + encode.SYNC, [[("E", "08P01", "ERROR")]]),
+    "too many statements": (
+        b"".join(parse("BEGIN", f"s{number}") for number in range(1001)) + encode.SYNC,
+        [[*[("1",)] * 1000, ("E", "53400", "ERROR")]],
+    ),
+    "function call": (encode.message(b"F", b"\0\0\0\1\0\0\0\0\0\0"), [[("E", "0A000", "ERROR")]]),
     "copy data out of place": (encode.message(b"d", b"x") + encode.COPY_DONE + encode.query(""), [[("I",)]]),
 }
 
@@ -249,5 +326,8 @@ async def test_cancellation_in_the_middle_of_an_answer_adds_nothing_to_it(proxy:
 async def test_each_console_has_a_cancel_key_of_its_own(proxy: RunningProxy, nursery: trio.Nursery) -> None:
     keys = {messages.backend_key_data((await open_console(nursery, proxy))[1][-1][1]) for _ in range(3)}
     assert len(keys) == 3
-    # It cancels nothing, and asking for that does no harm.
-    assert [proxy.supervisor.cancel_keys.find(*key) for key in keys] == [None] * 3
+    # Asking for it does no harm while no command waits.
+    for key in keys:
+        console = proxy.supervisor.cancel_keys.find(*key)
+        assert console is not None
+        assert console.cancel() is None

@@ -44,11 +44,13 @@ COLUMNS = {
     },
     "USERS": {TEXT: "name pool_mode"},
     "CONFIG": {TEXT: "key value default changeable"},
+    "ROUTES": {TEXT: "database user role reason fingerprint", NUMERIC: "calls misses healed"},
     "BANS": {TEXT: "db user role host reason ban_time ban_duration_seconds ban_remaining_seconds"},
 }
 ORDER = {
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections "
     "current_connections paused disabled",
+    "ROUTES": "database user role calls misses healed reason fingerprint",
     # What PgCat has not stands last.
     "CLIENTS": "client_id database user application_name state transaction_count query_count error_count age_seconds "
     "maxwait maxwait_us pinned",
@@ -154,6 +156,38 @@ def test_clients_and_pools_follow_what_happens(proxy: ProxyThread, console: psyc
     ask_until(console, "SHOW POOLS", **{key: before[key] for key in ("cl_idle", "cl_active", "cl_waiting")})
 
 
+def test_routes_are_counted(proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
+    with psycopg.connect(proxy.dsn(), autocommit=True) as client:
+        for secret in range(101, 104):
+            client.execute(f"select {secret} as Counted, 'classified'".encode())
+        for _ in range(7):  # prepared from the sixth time on
+            client.execute("select %s::int as prepared", (4711,))
+        with client.transaction():
+            client.execute("select 0 as within")
+    rows = ask(console, "SHOW ROUTES")
+    assert [row["calls"] for row in rows] == sorted((row["calls"] for row in rows), reverse=True)
+    found = {row["fingerprint"]: row for row in rows}
+    counted = ("role", "calls", "misses", "healed", "reason")
+    read = ("replica", 3, 1, 0, "a read-only query")
+    assert tuple(found["select ? as counted, ?"][name] for name in counted) == read
+    assert found["select $1::int as prepared"]["calls"] == 8  # that it is prepared is one more
+    assert found["select ? as within"]["calls"] == 1
+    assert found["begin"]["role"] == "primary"
+    assert {(row["database"], row["user"]) for row in rows} == {("app", APP_USER)}
+    assert not [secret for secret in ("101", "classified", "4711") if secret in str(rows)]
+
+
+def test_rare_routes_are_summed_up(proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
+    columns = "select 1" + ", 1" * 130
+    with psycopg.connect(proxy.dsn(), autocommit=True) as client:
+        for length in range(len("select 1"), len(columns) + 1, 3):
+            client.execute(columns[:length].encode())
+    *shown, rest = ask(console, "SHOW ROUTES")
+    assert len(shown) == 100
+    assert (rest["role"], rest["fingerprint"]) == (None, None)
+    assert int(rest["reason"].split()[0]) == rest["misses"] >= 22
+
+
 def test_lists_agree_with_the_tables(proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
     with psycopg.connect(proxy.dsn(), autocommit=True) as client:
         client.execute("begin")
@@ -197,9 +231,9 @@ def test_psql(proxy: ProxyThread, cluster: EmbeddedCluster, database: str) -> No
 
 def test_an_error_leaves_the_console_as_it_was(console: psycopg.Connection[Any]) -> None:
     with pytest.raises(psycopg.errors.SyntaxError, match="Unsupported query against the admin database"):
-        console.execute("SELECT 1")
-    with pytest.raises(psycopg.errors.FeatureNotSupported, match="simple query protocol"):
-        console.execute("SET a = %s", ["parameters need the extended protocol"])
+        console.execute("SELECT 2")
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="takes no parameters"):
+        console.execute("SET a = %s", ["no parameters"])
     assert len(ask(console, "SHOW VERSION")) == 1
 
 

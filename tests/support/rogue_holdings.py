@@ -94,7 +94,7 @@ class Holding(Knowing):
         self._world.notified[number].append(payload)
 
     async def unlisten(self) -> None:
-        """All that was notified in the meantime has come; our own word comes last. At first, some may come twice."""
+        """All that was notified in the meantime has come, once; our own word comes last."""
         self._doubtful = True
         if self._channels:
             number = self._random.choice(sorted(self._channels))
@@ -107,6 +107,7 @@ class Holding(Knowing):
                     raise pg.PostgresError(body)
                 self._hear([(kind, body)])
             payloads = [payload for channel, payload in self._heard if channel == number]
+            assert len({*payloads}) == len(payloads), f"{self._name}: told more than once: {payloads}"
             missing = {*wanted} - {*payloads}
             assert not missing, f"{self._name}: not told of {missing} on {number}"
             self._world.notified[number].append(last)

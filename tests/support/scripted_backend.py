@@ -13,6 +13,8 @@ import trio
 
 from pgcat_trio.wire import codes, encode, messages
 
+from . import scripted_texts as texts
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
@@ -28,20 +30,6 @@ REPORTED: Final = {
     "application_name": "",
 }
 """What the server says about itself, and the settings whose changes it reports."""
-
-_STATEMENTS: Final = re.compile(r"(?:'(?:[^']|'')*'|[^;'])+")
-_SET: Final = re.compile(r"""SET ([\w."]+) TO\s+(E?)'((?:[^']|'')*)'$""", re.IGNORECASE)
-_RESET: Final = re.compile(r'RESET ([\w."]+)$', re.IGNORECASE)
-_SLEEP: Final = re.compile(r"SELECT pg_sleep\(([\d.]+)\)$", re.IGNORECASE)
-_INSPECTED: Final = re.compile(r"SELECT '([A-Z_]+)',(?:  E'([^']*)')?")
-_LEFT: Final = {
-    "ADVISORY_LOCKS": (r"SELECT pg_advisory_lock\(", r"SELECT pg_advisory_unlock"),
-    "TEMPORARY": (r"CREATE TEMP", r"DROP|DISCARD"),
-    "STATEMENTS": (r"PREPARE", r"DEALLOCATE|DISCARD"),
-    "LISTEN": (r"LISTEN", r"UNLISTEN|DISCARD"),
-}
-"""What statements leave behind in this process, and which take it away."""
-_SERIES: Final = re.compile(r"SELECT generate_series\(1, (\d+)\)$", re.IGNORECASE)
 
 
 class Refusal(Exception):
@@ -62,12 +50,18 @@ class ScriptedBackend:
         self.pid = 0
         self.key = b""
         self.status = codes.IDLE
+        self.channels: set[str] = set()
+        """What is listened to."""
+        self.drowsy = False
+        """It tells of notifications only when it is asked something."""
         self.settings = dict(server.parameters)
         self._defaults = self.settings
         self._buffer = b""
         self._prepared: dict[bytes, str] = {}
         self._portal = ""
-        self._left: dict[str, str] = {}
+        self._left: set[str] = set()
+        self._idle = False
+        self._notifications: list[bytes] = []  # until the request is done
         self._running: trio.CancelScope | None = None
         self._ended = False
         self._answered = False
@@ -132,7 +126,9 @@ class ScriptedBackend:
         """Answer requests until Terminate or the end."""
         skipping = False
         while not self._ended:
+            self._idle = True
             kind, body = await self._message()
+            self._idle = False
             if kind == codes.TERMINATE:
                 return
             if kind == codes.SYNC:
@@ -161,10 +157,14 @@ class ScriptedBackend:
         answered, self._answered = self._answered, False
         if not self._ended and not answered:
             await self.server.at("answer")
-            await self.send(encode.ready_for_query(self.status))
+            notifications = b""
+            if self.status == codes.IDLE:
+                notifications, self._notifications = b"".join(self._notifications), []
+            await self.send(notifications + encode.ready_for_query(self.status))
 
     async def _simple(self, text: str) -> None:
-        statements = [part.strip() for part in _STATEMENTS.findall(text) if part.strip()]
+        self._prepared.pop(b"", None)
+        statements = [part.strip() for part in texts.STATEMENTS.findall(text) if part.strip()]
         if not statements:
             self.server.statements.append((self.pid, ""))
             await self.server.at("statement")
@@ -188,6 +188,8 @@ class ScriptedBackend:
         elif kind == codes.EXECUTE:
             await self._execute(self._portal, described=False)
         else:
+            if body[:1] == b"S":
+                self._prepared.pop(body[1:-1], None)
             await self.send(encode.message(b"3", b""))
 
     async def _describe(self, body: bytes) -> None:
@@ -202,7 +204,26 @@ class ScriptedBackend:
 
     # -- statements ------------------------------------------------------------------------------------------------
 
+    async def _check(self, *, simple: bool) -> None:
+        """The proxy's question how the server is (`pool.probe`)."""
+        server = self.server
+        server.checks += 1
+        await server.at("check")
+        if server.simple and not simple:
+            raise Refusal("42501", "permission denied for function pg_control_system")
+        position = f"{server.position >> 32:X}/{server.position & 0xFFFFFFFF:X}"
+        file = None if server.standby else f"{server.timeline:08X}0000000000000001"
+        timeline = str(server.timeline) if server.standby else None
+        row = ["t" if server.standby else "f", position, file, timeline, "0.5" if server.standby else None, "7"]
+        if simple:
+            row[1:] = [None] * 5
+        columns = [(name, 25) for name in ("standby", "position", "file", "timeline", "replayed", "system")]
+        await self.send(encode.row_description(columns) + encode.data_row(row) + encode.command_complete("SELECT 1"))
+
     async def _execute(self, statement: str, *, described: bool = True) -> None:
+        if statement.startswith("SELECT standby, "):
+            await self._check(simple="NULL, NULL" in statement)
+            return
         self.server.statements.append((self.pid, statement))
         await self.server.at("statement")
         if self._refusal is not None:
@@ -214,12 +235,14 @@ class ScriptedBackend:
         with trio.CancelScope() as self._running:
             if script is not None:
                 await script(self)
-            elif match := _SLEEP.match(statement):
+            elif match := texts.SLEEP.match(statement):
                 await trio.sleep(float(match[1]))
-            elif match := _SERIES.match(statement):
+            elif match := texts.SERIES.match(statement):
                 await self._rows([str(number) for number in range(1, int(match[1]) + 1)], described)
             elif re.match("SELECT 1/0", statement):
                 raise Refusal("22012", "division by zero")
+            elif "pgcat_refuses_this" in statement:
+                raise Refusal("42883", "function pg_catalog.pgcat_refuses_this() does not exist")
             elif re.match(r"\(?SELECT '[A-Z_]+',", statement):
                 await self._inspected(statement, described)
             elif re.match("SELECT", statement):
@@ -231,25 +254,44 @@ class ScriptedBackend:
             elif re.match("COPY .* TO STDOUT", statement):
                 await self.send(encode.message(b"H", b"\x00\x00\x00") + encode.message(b"d", b"row\n") * 3)
                 await self.send(encode.message(b"c", b""))
+            elif match := texts.CHANNEL.match(statement):
+                await self._channel(match[1], match[2].strip('"'), match[3])
             elif re.match("SET|RESET|DISCARD", statement):
                 await self._set(statement)
             else:
                 self._control(statement)
-        for left, (begins, ends) in _LEFT.items():
+        for left, (begins, ends) in texts.LEFT.items():
             if re.match(begins, statement):
-                self._left[left] = statement.split()[-1]
+                self._left.add(left)
             elif re.match(ends, statement):
-                self._left.pop(left, None)
+                self._left.discard(left)
         interrupted, self._running = self._running.cancelled_caught, None
         if interrupted:
             raise Refusal("57014", "canceling statement due to user request")
         if not self._ended and not self._answered:
             await self.send(encode.command_complete(statement.split()[0]))
 
+    async def _channel(self, word: str, channel: str, payload: str | None) -> None:
+        if word == "LISTEN":
+            self.channels.add(channel)
+        elif word == "NOTIFY":
+            await self.server.notify(self.pid, channel, payload or "")
+        elif channel == "*":
+            self.channels.clear()
+        else:
+            self.channels.discard(channel)
+
+    async def notified(self, notification: bytes) -> None:
+        """Tell of a notification: at once, or when the request that is under way is done."""
+        if self._idle and self.status == codes.IDLE and not self.drowsy:
+            await self.send(notification)
+        else:
+            self._notifications.append(notification)
+
     async def _inspected(self, statement: str, described: bool) -> None:
         """The proxy's question what is left in this process (`pool.inspection`)."""
         rows: list[list[str | None]] = []
-        for kind, name in _INSPECTED.findall(statement):
+        for kind, name in texts.INSPECTED.findall(statement):
             if name:
                 rows.append([kind, name, self.settings.get(name)])
             elif kind == "SETTINGS":
@@ -257,8 +299,10 @@ class ScriptedBackend:
                 rows += [[kind, each, value] for each, value in changed]
             elif kind == "STATEMENTS" and "from_sql" not in statement and any(self._prepared):
                 rows.append([kind, "", ""])
+            elif kind == "LISTEN":
+                rows += [[kind, channel, ""] for channel in sorted(self.channels)]
             elif kind in self._left:
-                rows.append([kind, self._left[kind] if kind == "LISTEN" else "", ""])
+                rows.append([kind, "", ""])
         if described:
             await self.send(encode.row_description([("kind", 25), ("name", 25), ("value", 25)]))
         await self.send(b"".join(map(encode.data_row, rows)))
@@ -283,7 +327,7 @@ class ScriptedBackend:
             await trio.lowlevel.checkpoint_if_cancelled()
 
     async def _set(self, statement: str) -> None:
-        if match := _SET.match(statement):
+        if match := texts.SET.match(statement):
             name, escaped, value = match[1].replace('"', ""), match[2], match[3].replace("''", "'")
             value = value.replace("\\\\", "\\") if escaped else value
             if value in self.server.invalid:
@@ -292,8 +336,9 @@ class ScriptedBackend:
         elif statement in ("RESET ALL", "DISCARD ALL"):
             if statement == "DISCARD ALL":
                 self._prepared.clear()
+                self.channels.clear()
             changes = {name: self._defaults.get(name, "") for name in self.settings}
-        elif match := _RESET.match(statement):
+        elif match := texts.RESET.match(statement):
             name = match[1].replace('"', "")
             changes = {name: self._defaults.get(name, "")}
         else:

@@ -57,6 +57,14 @@ class ScriptedServer:
     cancels: list[int] = attrs.field(factory=list)
     """The process ids that CancelRequests named."""
     dials: int = 0
+    checks: int = 0
+    """Health checks that it was asked to answer."""
+    standby: bool = False
+    simple: bool = False
+    """It does not tell the proxy's login more than whether it is a standby."""
+    timeline: int = 1
+    position: int = 0x1000000
+    """What it has written, or a standby replayed, in bytes of WAL."""
     gates: dict[str, Gate] = attrs.field(factory=dict)
     scripts: dict[str, Callable[[ScriptedBackend], Awaitable[None]]] = attrs.field(factory=dict)
     """Statements of a test's own: what they do before CommandComplete."""
@@ -67,7 +75,7 @@ class ScriptedServer:
 
     def hold(self, point: str) -> Gate:
         """Stop whoever comes to a point from now on: dial, ssl, tls, startup, auth, sasl_continue, sasl_final,
-        auth_ok, parameters, ready, describe, statement, answer, cancel, cancelled."""
+        auth_ok, parameters, ready, describe, statement, check, answer, cancel, cancelled."""
         gate = self.gates[point] = Gate()
         return gate
 
@@ -87,6 +95,13 @@ class ScriptedServer:
         """Close all connections without a word, as a crash does."""
         for connection in self._connections:
             connection.cancel()
+
+    async def notify(self, pid: int, channel: str, payload: str) -> None:
+        """Tell all processes that listen to a channel; ``pid`` is the one that notifies."""
+        names = encode.cstring(channel) + encode.cstring(payload)
+        for process in tuple(self.backends.values()):
+            if channel in process.channels:
+                await process.notified(encode.message(b"A", pid.to_bytes(4) + names))
 
     def texts(self, pid: int | None = None) -> list[str]:
         """The statements of one backend, or of all."""

@@ -22,8 +22,8 @@ from pgcat_trio.net.poller import Poller
 from pgcat_trio.net.transport import SocketTransport, StreamTransport
 from pgcat_trio.pool.cluster import Cluster
 from pgcat_trio.pool.connect import Target
+from pgcat_trio.pool.fleet import Fleet
 from pgcat_trio.pool.pool import Pool
-from pgcat_trio.pool.server import Server
 from pgcat_trio.server.listener import Connection
 from pgcat_trio.server.supervisor import SWEEP_PERIOD_S
 from pgcat_trio.session.cancel import CancelKeys
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from pgcat_trio.config.model import Config, General
     from pgcat_trio.net.transport import Transport
+    from pgcat_trio.pool.server import Server
     from pgcat_trio.session.gateway import ClientTls
     from pgcat_trio.session.session import Session
 
@@ -48,10 +49,18 @@ _LIMIT_S: Final = 600.0
 _PASSWORD: Final = "open"
 
 
-def config_of(general: str = "", pool: str = "", user: str = "pool_size = 1", replicas: int = 0) -> Config:
-    """A configuration of one pool ``app`` for the user ``ann``, with more keys for its sections."""
-    servers = [("primary", 1, "primary")] + [(f"replica{number}", 1, "replica") for number in range(1, replicas + 1)]
-    lines = ", ".join(f'["{host}", {port}, "{role}"]' for host, port, role in servers)
+def config_of(
+    general: str = "", pool: str = "", user: str = "pool_size = 1", replicas: int = 0, servers: Sequence[str] = ()
+) -> Config:
+    """A configuration of one pool ``app`` for the user ``ann``, with more keys for its sections.
+
+    ``servers`` are the servers as they stand in the file, where they are not a primary and ``replicas``. Nobody looks
+    after them unless ``general`` says so.
+    """
+    names = ["primary", *(f"replica{number}" for number in range(1, replicas + 1))]
+    lines = ", ".join(servers or [f'["{name}", 1, "{name.rstrip("0123456789")}"]' for name in names])
+    if "healthcheck_interval" not in general:
+        general += "\nhealthcheck_interval = 0"
     return parse_config(
         f"""
         [general]
@@ -94,6 +103,11 @@ class World:
     connections: list[Connection] = attrs.field(factory=list)
     clients: list[Client] = attrs.field(factory=list)
     bans: dict[str, Server] = attrs.field(factory=dict)
+    """What the proxy knows about each server, by its name."""
+    fleet: Fleet = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.fleet = Fleet(self.pools)
 
     # -- what sessions see -----------------------------------------------------------------------------------------
 
@@ -144,11 +158,11 @@ class World:
                 self.ssl_context,
                 dialer=self.dial,
             )
-            server = self.bans.setdefault(each.host, Server(target.address, self.general.ban_time_s))
+            self.bans[each.host] = self.fleet.server(target.address, self.general.ban_time_s)
             cluster.add(
                 Pool(
                     cluster,
-                    server,
+                    self.bans[each.host],
                     Role(each.role),
                     target,
                     user,
@@ -157,9 +171,12 @@ class World:
                     self.poller,
                     reset=config.cleanup_server_connections,
                     tracking=cluster.tracking,
+                    weight=each.weight,
+                    zone=each.zone,
                 )
             )
         self.clusters["app", "ann"] = cluster
+        self.fleet.settle(self.clusters.values(), self.general)
         return cluster
 
     async def dial(self, target: Target, poller: Poller | None, options: General) -> Transport:
@@ -342,6 +359,7 @@ async def open_world(
                 try:
                     yield world
                 finally:
+                    world.fleet.settle((), config.general)
                     for client in world.clients:
                         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1):
                             await client.leave()

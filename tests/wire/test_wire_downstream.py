@@ -267,6 +267,21 @@ def test_a_pipeline_without_end_does_not_wait_for_it() -> None:
     assert len(out) > 300_000
 
 
+@pytest.mark.parametrize("cut", [1, 4, len(bind())])
+@pytest.mark.parametrize("changing", [CLOSE, NAMED, PARSE + PARSE])
+def test_what_changes_names_ends_a_batch_however_the_request_arrives(changing: bytes, cut: int) -> None:
+    """Its outcome says what the names in the next request mean."""
+    codec = Downstream()
+    codec.watching = True
+    request, following = changing + bind() + EXECUTE + SYNC, NAMED + SYNC
+    codec.feed(request[: len(changing) + cut])
+    batches = [codec.take(streaming=True), codec.take(streaming=True)]
+    codec.feed(request[len(changing) + cut :] + following)
+    batches += [codec.take(streaming=True), codec.take(streaming=True)]
+    assert b"".join(batches[:3]) == request
+    assert batches[3] == following
+
+
 def test_terminate_ends_it_and_what_follows_is_not_looked_at() -> None:
     codec = Downstream()
     codec.feed(QUERY + TERMINATE + b"\x00\x00 nonsense")

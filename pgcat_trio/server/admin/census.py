@@ -56,7 +56,8 @@ def backend_states(supervisor: Supervisor) -> dict[Backend, str]:
     """
     leased = {session.backend for session in sessions(supervisor) if session.backend is not None}
     states: dict[Backend, str] = dict.fromkeys(leased, "active")
-    for pool in supervisor.directory.pools():
+    leaving = (pool for _, pool in supervisor.directory.leaving())
+    for pool in (*supervisor.directory.pools(), *leaving):
         idle = set(pool.idle)
         for backend in sorted(pool.backends - leased, key=lambda backend: backend.pid):
             states[backend] = "idle" if backend in idle else "tested"

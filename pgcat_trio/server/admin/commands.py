@@ -1,42 +1,101 @@
-"""Which function a command is for. Each takes (supervisor, arguments, administrator's address), returns the answer."""
+"""Which function a command is for, and which columns it answers with."""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from ...errors import FeatureNotSupported
-from .answers import refusal
-from .control import ban, reload, set_nothing, shut_down, unban
-from .show import show
+from . import control, show, traffic
+from .answers import INT4, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from ..supervisor import Supervisor
+    from .answers import Column
 
-COMMANDS: Final[dict[str, Callable[[Supervisor, list[str], str], bytes]]] = {
-    "SHOW": show,
-    "RELOAD": reload,
-    "SHUTDOWN": shut_down,
-    "SET": set_nothing,
-    "BAN": ban,
-    "UNBAN": unban,
+Run = Callable[["Supervisor", list[str], str], Answer | Awaitable[Answer]]
+"""Takes (supervisor, arguments, administrator's address). One that waits is cancelled if the administrator leaves."""
+
+
+@attrs.frozen
+class Command:
+    """``header`` says for the arguments of a command which columns its answer has: none for most."""
+
+    run: Run
+    header: Callable[[list[str]], Sequence[Column]] = lambda _: ()
+
+
+def _nothing(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
+    """SET, RESET, DISCARD: for tools that say them on their own accord."""
+    return Answer("SET")
+
+
+def _transaction(tag: str) -> Command:
+    """BEGIN and its like, for drivers that begin transactions by themselves: each command stands for itself."""
+    return Command(lambda supervisor, arguments, peer: Answer(tag))
+
+
+_ONE: Final = columns(INT4, "?column?")
+
+
+def _select(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
+    """SELECT 1, by which many a tool sees whether somebody is there; nothing else."""
+    if arguments != ["1"]:
+        raise refusal("42601", UNKNOWN, hint=HINT)
+    return rowset(_ONE, [(1,)], "SELECT 1")
+
+
+UNKNOWN: Final = "Unsupported query against the admin database"
+HINT: Final = "SHOW HELP lists the commands that there are."
+
+COMMANDS: Final = {
+    "SHOW": Command(show.show, show.header),
+    "RELOAD": Command(control.reload, control.reload_header),
+    "SHUTDOWN": Command(control.shut_down, lambda _: control.SHUTDOWN),
+    "BAN": Command(control.ban, lambda _: control.BANNED),
+    "UNBAN": Command(control.unban, lambda _: control.BANNED),
+    "PAUSE": Command(traffic.pause),
+    "RESUME": Command(traffic.resume),
+    "RECONNECT": Command(traffic.reconnect),
+    "WAIT_CLOSE": Command(traffic.wait_close),
+    "WAIT": Command(traffic.wait_close),
+    "KILL": Command(traffic.kill),
+    "KILL_CLIENT": Command(traffic.kill_client),
+    "DISABLE": Command(traffic.disable),
+    "ENABLE": Command(traffic.enable),
+    "SET": Command(_nothing),
+    "RESET": Command(_nothing),
+    "DISCARD": Command(_nothing),
+    "BEGIN": _transaction("BEGIN"),
+    "START": _transaction("START TRANSACTION"),
+    "COMMIT": _transaction("COMMIT"),
+    "END": _transaction("COMMIT"),
+    "ROLLBACK": _transaction("ROLLBACK"),
+    "SELECT": Command(_select, lambda _: _ONE),
 }
 
-NOT_BUILT: Final = frozenset(["PAUSE", "RESUME", "KILL", "DISABLE", "ENABLE", "RECONNECT", "SUSPEND", "WAIT_CLOSE"])
-"""Commands of PgCat's and PgBouncer's that will come."""
+NOT_BUILT: Final = frozenset(["SUSPEND"])
+"""Commands of PgBouncer's that will come."""
 
 
-def execute(supervisor: Supervisor, words: Sequence[str], peer: str) -> bytes:
-    """Do what one statement says; its answer without ReadyForQuery. Raises `ProxyError` with what to tell instead."""
+def execute(supervisor: Supervisor, words: Sequence[str], peer: str) -> Answer | Awaitable[Answer]:
+    """Do what one statement says. Raises `ProxyError` with what to tell instead."""
     verb, *arguments = words
+    return _find(verb).run(supervisor, arguments, peer)
+
+
+def header_of(words: Sequence[str]) -> Sequence[Column]:
+    """The columns of the answer to a statement; raises `ProxyError` for what is no command."""
+    verb, *arguments = words
+    return _find(verb).header(arguments)
+
+
+def _find(verb: str) -> Command:
     command = COMMANDS.get(verb.upper())
     if command is not None:
-        return command(supervisor, arguments, peer)
+        return command
     if verb.upper() in NOT_BUILT:
-        raise FeatureNotSupported(
-            f"{verb.upper()} is not built yet", hint="SHOW HELP lists the commands that there are."
-        )
-    raise refusal(
-        "42601", "Unsupported query against the admin database", hint="SHOW HELP lists the commands that there are."
-    )
+        raise FeatureNotSupported(f"{verb.upper()} is not built yet", hint=HINT)
+    raise refusal("42601", UNKNOWN, hint=HINT)

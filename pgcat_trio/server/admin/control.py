@@ -1,4 +1,4 @@
-"""Commands that change something: RELOAD, SHUTDOWN, BAN and UNBAN; and SET, which changes nothing."""
+"""Commands that change something: RELOAD, SHUTDOWN, BAN and UNBAN (those for traffic are in `traffic`)."""
 
 from __future__ import annotations
 
@@ -10,51 +10,84 @@ import trio
 from ...config.model import Role
 from ...errors import ConfigError
 from ...wire import encode
-from .answers import TEXT, columns, refusal, rowset
+from ..ending import Manner
+from .answers import TEXT, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from ...config import Config, ReloadPlan
     from ...pool.server import Server
     from ..supervisor import Supervisor
+    from .answers import Column
 
 log = structlog.get_logger("pgcat_trio.admin")
 
 BANNED: Final = columns(TEXT, "db user role host")
+SHUTDOWN: Final = columns(TEXT, "success")
+PLAN: Final = columns(TEXT, "action database user what")
 
 _LONGEST_BAN_S: Final = 2**31 - 1
 
 
-def reload(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
-    """RELOAD: notices for what the operator should know, then the tag; or an error with every problem as its detail."""
-    _no_arguments("RELOAD", arguments)
-    log.info("admin.reload", client=peer)
+def reload(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
+    """RELOAD: notices for what the operator should know; or an error with every problem as its detail.
+
+    RELOAD DRY RUN: what would be done, row by row.
+    """
+    dry = _is_dry(arguments)
+    log.info("admin.reload", client=peer, dry_run=dry)
     try:
-        plan = supervisor.reload()
+        config, plan = supervisor.plan() if dry else _reload(supervisor)
     except ConfigError as error:
         error.detail = error.detail or "\n".join(error.problems)
         error.hint = error.hint or "The configuration in force has not changed."
         raise
-    notices = list(supervisor.config.warnings)
-    notices += [f"{key} has changed, which needs a restart to take effect" for key in plan.boot_only]
-    return b"".join(map(encode.notice_response, notices)) + encode.command_complete("RELOAD")
+    notices = list(config.warnings)
+    notices += [f"{changed.key} has changed, which needs a restart to take effect" for changed in plan.boot_only]
+    said = b"".join(map(encode.notice_response, notices))
+    return Answer("RELOAD", PLAN if dry else (), list(plan.rows()) if dry else (), said)
 
 
-def shut_down(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
-    """SHUTDOWN: begin to drain. Repeating it cuts nobody off: only a second signal does."""
-    _no_arguments("SHUTDOWN", arguments)
-    log.info("admin.shutdown", client=peer)
-    if not supervisor.draining:
-        supervisor.shut_down()
-    return rowset(columns(TEXT, "success"), [("t",)], "SHUTDOWN")
+def _reload(supervisor: Supervisor) -> tuple[Config, ReloadPlan]:
+    plan = supervisor.reload()
+    return supervisor.config, plan
 
 
-def set_nothing(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
-    """SET: accepted and ignored, for drivers that set things on their own accord."""
-    return encode.command_complete("SET")
+def reload_header(arguments: list[str]) -> Sequence[Column]:
+    """The columns of what RELOAD answers."""
+    return PLAN if _is_dry(arguments) else ()
 
 
-def ban(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+def _is_dry(arguments: list[str]) -> bool:
+    match [word.upper() for word in arguments]:
+        case []:
+            return False
+        case ["DRY", "RUN"]:
+            return True
+        case _:
+            raise refusal("42601", "usage: RELOAD [DRY RUN]")
+
+
+MANNERS: Final = {
+    (): Manner.DRAIN,
+    ("WAIT_FOR_SERVERS",): Manner.WAIT_FOR_SERVERS,
+    ("WAIT_FOR_CLIENTS",): Manner.WAIT_FOR_CLIENTS,
+}
+"""What SHUTDOWN does, by its arguments."""
+
+
+def shut_down(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
+    """SHUTDOWN: begin to end. Repeating it cuts nobody off: only a signal does."""
+    manner = MANNERS.get(tuple(each.upper() for each in arguments))
+    if manner is None:
+        raise refusal("42601", "usage: SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]")
+    log.info("admin.shutdown", client=peer, manner=manner.name)
+    supervisor.ending.begin(manner)
+    return rowset(SHUTDOWN, [("t",)], "SHUTDOWN")
+
+
+def ban(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
     """BAN host seconds: in place of any ban that runs. Answers with the pools that lose the host."""
     match arguments:
         case [host, seconds]:
@@ -65,7 +98,7 @@ def ban(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
     return _change_ban(supervisor, "BAN", host, peer, lambda server: server.ban_by_hand(duration_s, now))
 
 
-def unban(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+def unban(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
     """UNBAN host: ends bans of either kind. Answers with the pools that get the host back."""
     match arguments:
         case [host]:
@@ -76,7 +109,7 @@ def unban(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
             raise refusal("42601", "usage: UNBAN hostname")
 
 
-def _change_ban(supervisor: Supervisor, tag: str, host: str, peer: str, change: Callable[[Server], None]) -> bytes:
+def _change_ban(supervisor: Supervisor, tag: str, host: str, peer: str, change: Callable[[Server], None]) -> Answer:
     """Change the bans of all servers on a host, given with or without its port, wherever it is a replica."""
     log.info(f"admin.{tag.lower()}", client=peer, host=host)
     known = [
@@ -104,8 +137,3 @@ def _duration_s(text: str) -> int:
     if len(text) > len(str(_LONGEST_BAN_S)) or int(text) > _LONGEST_BAN_S:
         raise refusal("22023", f"duration_seconds must be <= {_LONGEST_BAN_S}")
     return int(text)
-
-
-def _no_arguments(command: str, arguments: list[str]) -> None:
-    if arguments:
-        raise refusal("42601", f"{command} takes no arguments")

@@ -12,8 +12,8 @@ from ..._version import __version__
 from ...config.model import Role
 from ...errors import FeatureNotSupported
 from ...wire import encode
-from . import census, show_config, show_traffic
-from .answers import INT4, TEXT, columns, refusal, rowset
+from . import census, show_config, show_routes, show_traffic
+from .answers import INT4, TEXT, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -28,11 +28,15 @@ HELP: Final = (
     "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION",
     "SHOW LISTS",
     "SHOW BANS",
+    "SHOW ROUTES",
     "SET key = arg",
-    "RELOAD",
+    "RELOAD [DRY RUN]",
+    "PAUSE|RESUME|RECONNECT|WAIT_CLOSE|KILL [<db>[, <user>] | <host>:<port>]",
+    "DISABLE|ENABLE <db>[, <user>]",
+    "KILL_CLIENT <client_id>",
     "BAN <host> <seconds>",
     "UNBAN <host>",
-    "SHUTDOWN",
+    "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
 )
 
 
@@ -84,6 +88,7 @@ TABLES: Final[dict[str, tuple[Sequence[Column], Rows]]] = {
     "POOLS": (show_traffic.POOLS, show_traffic.pools),
     "CLIENTS": (show_traffic.CLIENTS, show_traffic.clients),
     "SERVERS": (show_traffic.SERVERS, show_traffic.servers),
+    "ROUTES": (show_routes.ROUTES, show_routes.routes),
 }
 """Columns and rows by the word after SHOW."""
 
@@ -99,16 +104,26 @@ NOT_BUILT: Final = frozenset(
 """Commands of PgCat's and PgBouncer's whose facts are not measured: rows of zeros would be taken for facts."""
 
 
-def show(supervisor: Supervisor, arguments: list[str], peer: str) -> bytes:
+def show(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
     """SHOW and a word."""
+    name = _name(arguments)
+    if name == "HELP":
+        return Answer("SHOW", notices=encode.notice_response("Console usage", detail="\n\t".join(HELP)))
+    found, rows = TABLES[name]
+    return rowset(found, rows(supervisor), TAGS.get(name, "SHOW"))
+
+
+def header(arguments: list[str]) -> Sequence[Column]:
+    """The columns of the table that is meant."""
+    name = _name(arguments)
+    return () if name == "HELP" else TABLES[name][0]
+
+
+def _name(arguments: list[str]) -> str:
     name = arguments[0].upper() if len(arguments) == 1 else ""
     hint = "SHOW HELP lists the commands that there are."
-    if name == "HELP":
-        usage = encode.notice_response("Console usage", detail="\n\t".join(HELP))
-        return usage + encode.command_complete("SHOW")
     if name in NOT_BUILT:
         raise FeatureNotSupported(f"SHOW {name} is not built yet", hint=hint)
-    if name not in TABLES:
+    if name not in TABLES and name != "HELP":
         raise refusal("42601", "Unsupported SHOW query against the admin database", hint=hint)
-    header, rows = TABLES[name]
-    return rowset(header, rows(supervisor), TAGS.get(name, "SHOW"))
+    return name

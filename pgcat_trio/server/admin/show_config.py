@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import enum
-import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
 from ...config.keys import key_of
-from ...config.model import General, Role, Secret
+from ...config.model import General, Role
 from ...config.model import Pool as PoolConfig
+from ...config.spelling import spelled
 from . import census
 from .answers import INT4, TEXT, columns
 
@@ -43,14 +42,22 @@ def config(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
 
 
 def databases(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
-    """One row for each server of each database and user."""
+    """One row for each server of each database and user. ``disabled`` are those that are banned, too, as in PgCat."""
     for _, user, cluster in census.clusters(supervisor):
         settings = cluster.user
         for name, pool in census.address_names(cluster):
             banned = pool.role is Role.REPLICA and pool.server.banned
             where = (name, pool.target.host, pool.target.port, pool.target.database, user)
             sizes = (settings.pool_size, settings.min_pool_size, 0)
-            yield (*where, *sizes, settings.pool_mode, settings.pool_size, len(pool.backends), 0, int(banned))
+            yield (
+                *where,
+                *sizes,
+                settings.pool_mode,
+                settings.pool_size,
+                len(pool.backends),
+                int(pool.paused),
+                int(banned or cluster.disabled),
+            )
 
 
 def users(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
@@ -64,19 +71,8 @@ def _settings(prefix: str, model: type[attrs.AttrsInstance], values: object) -> 
         if "key" not in field.metadata or "password" in field.name:
             continue
         key = key_of(field)
-        default = None if field.default is attrs.NOTHING else _spelled(field.default, key.units_per_second)
-        value = _spelled(getattr(values, field.name), key.units_per_second)
+        default = None if field.default is attrs.NOTHING else spelled(field.default, key.units_per_second)
+        value = spelled(getattr(values, field.name), key.units_per_second)
         if value is None and key.name == "query_parser_max_length":
             value = "unlimited"
         yield f"{prefix}{key.name}", value, default or "-", "no" if key.boot_only else "yes"
-
-
-def _spelled(value: Any, units_per_second: int | None) -> str | None:
-    """A value as one would write it in the file, without the quotes of a string; None for a key that is not set."""
-    if value is None or isinstance(value, Secret):
-        return None
-    if isinstance(value, bool):
-        return json.dumps(value)
-    if isinstance(value, enum.Enum):
-        return str(value.value)
-    return str(round(value * units_per_second)) if units_per_second else str(value)

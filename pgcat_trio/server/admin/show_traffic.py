@@ -15,8 +15,6 @@ from .answers import NUMERIC, TEXT, columns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...session.replication import Replication
-    from ...session.session import Session
     from ..supervisor import Supervisor
     from .answers import Value
 
@@ -106,11 +104,10 @@ def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
         for database, user, cluster in census.clusters(supervisor)
         for name, pool in census.address_names(cluster)
     }
-    clients: list[Session | Replication] = [*census.sessions(supervisor)]
-    clients += [replication for _, replication, _ in census.replications(supervisor)]
-    for client in clients:  # a pool that a reload has replaced
-        for name, pool in census.address_names(client.cluster):
-            owners.setdefault(pool, (client.database, client.user, name))
+    for (database, user), pool in supervisor.directory.leaving():
+        owners[pool] = (database, user, pool.target.address)
+    for _, client, backend in census.replications(supervisor):
+        owners.setdefault(backend.pool, (client.database, client.user, backend.pool.target.address))
     rows = [(owners[backend.pool], backend, state) for backend, state in census.backend_states(supervisor).items()]
     for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
         application_name = backend.settings.values.get("application_name") or "Undefined"

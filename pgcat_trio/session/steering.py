@@ -1,0 +1,210 @@
+"""A client steers: its commands are answered in their place, and what they say holds from the next transaction on.
+
+In a transaction, and as long as a session keeps its server connection for other reasons, a command may say only what
+that server is already: whoever asks for another one is told so, instead of finding data in the wrong place.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Final
+
+import attrs
+
+from ..config.model import PoolMode, Role
+from ..errors import FeatureNotSupported, InsideTransaction, InvalidCommand, ProtocolViolation
+from ..routing.commands import Command, Subject
+from ..routing.overrides import NO_OVERRIDES
+from ..routing.sharding import shard_of
+from ..wire import codes, encode
+from ..wire.replies import QUERY_REPLY, SYNC_REPLY
+from ..wire.statements import CLOSE_COMPLETE, STAND_IN, Note, close
+from .commands import Answer, Commands
+from .leftovers import reasons
+from .names import FOREIGN
+from .telling import Teller
+
+if TYPE_CHECKING:
+    from ..errors import ProxyError
+    from ..net.transport import Transport
+    from ..pool.backend import Backend
+    from ..pool.cluster import Cluster
+    from ..pool.settings import Settings
+    from ..routing.overrides import Overrides
+    from ..routing.route import Router
+    from .gateway import Gateway
+
+_BARRIER: Final = close(STAND_IN) + encode.FLUSH
+"""What is answered only when all before it is."""
+
+
+def no_such_shard(number: int, count: int, consequence: str) -> InvalidCommand:
+    """What is said about a number that is no shard's, in PgCat's words as far as they are clear."""
+    return InvalidCommand(
+        f"shard {number} is not configured, {consequence}",
+        hint=f"The pool has {count} shard{'s' if count > 1 else ''}; shard numbers start at 0.",
+    )
+
+
+class Steerer(Teller):
+    """A session whose client may say where its requests go."""
+
+    __slots__ = ("_barrier", "_commands", "overrides")
+
+    def __init__(
+        self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
+    ) -> None:
+        super().__init__(client, gateway, cluster, user, database, settings)
+        self.overrides: Overrides = NO_OVERRIDES
+        self._commands = Commands(self._obey)
+        self.downstream.claims = self._commands.claims
+        self._barrier: Note | None = None  # sent behind what has to be answered before a command
+
+    @property
+    def router(self) -> Router:
+        """What decides where this client's requests go."""
+        cluster = self.cluster
+        return cluster.router if self.overrides is NO_OVERRIDES else cluster.routers.find(self.overrides)
+
+    # -- answering in the right place ------------------------------------------------------------------------------
+
+    def steer(self, batch: bytes) -> None:
+        """Answer messages about commands; they wait until everything before them has been answered."""
+        backend = self.backend
+        downstream = self.downstream
+        if downstream.discarding:
+            downstream.unread(batch)  # what they belong to has come to its end while they waited
+            return
+        if backend is None:
+            self._answer(batch, codes.IDLE)
+            return
+        expected = backend.upstream.expected
+        if expected.copy_in:
+            raise ProtocolViolation("a command for the proxy in the middle of a COPY")
+        if expected.unsynced:
+            self._answer_behind(backend, batch)
+        elif expected.settled and not (self.leftovers is not None and self.leftovers.withheld):
+            self._answer(batch, backend.upstream.status)
+        else:
+            self._held = batch
+
+    def _answer(self, batch: bytes, status: int) -> None:
+        answer = self._answer_to(batch, failed=status == codes.FAILED)
+        rest = batch[answer.rest :]
+        if answer.error is not None:
+            rest = self._give_up_rest(batch)
+            if status == codes.IN_TRANSACTION:
+                status = codes.FAILED
+                assert self.backend is not None
+                self.fail_transaction(self.backend)
+        if rest == encode.SYNC or batch[0] == codes.QUERY:
+            answer.data += encode.ready_for_query(status)
+        if answer.data:
+            self._say(answer.data)
+
+    def _give_up_rest(self, batch: bytes) -> bytes:
+        """After an error everything is left out up to a Sync: that, if it is there already."""
+        if batch.endswith(encode.SYNC):
+            return encode.SYNC
+        if batch[0] != codes.QUERY:
+            self.downstream.discard_until_sync()
+        return b""
+
+    def _answer_behind(self, backend: Backend, batch: bytes) -> None:
+        """Statements have been sent without a Sync: first their answers, and a Sync or Flush is the server's."""
+        downstream, upstream = self.downstream, backend.upstream
+        statements = upstream.statements
+        if statements.skipping:
+            self._barrier = None
+            downstream.unread(batch)
+            downstream.discard_until_sync()
+        elif self._barrier is None:
+            if self.names is None:
+                raise FeatureNotSupported(
+                    "a command for the proxy behind statements that are not followed by a Sync",
+                    hint="Send it in a request of its own, not within a pipeline.",
+                )
+            self._barrier = Note(CLOSE_COMPLETE, forward=False, request=statements.request)
+            owed = sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in upstream.expected.queue)
+            statements.expect([self._barrier], owed)
+            self._held = batch
+            self._send(backend, _BARRIER, b"", unsynced=True)
+        elif not self._barrier.answered:
+            self._held = batch
+        else:
+            self._barrier = None
+            answer = self._answer_to(batch, failed=upstream.status == codes.FAILED)
+            if answer.error is not None:
+                raise answer.error  # what belongs to it has been sent, and would be carried out
+            self._say(answer.data)
+            if answer.rest < len(batch):
+                downstream.unread(batch[answer.rest :])
+
+    def _answer_to(self, batch: bytes, *, failed: bool) -> Answer:
+        names = self.names
+        answer = self._commands.answer(
+            batch, failed=failed, taken=lambda name: names is not None and name in names.by_name
+        )
+        if names is not None and (batch[0] == codes.QUERY or b"" in self._commands.claims.statements):
+            # The client's unnamed statement is a command now, or gone.
+            names.unnamed, names.unnamed_there = None, FOREIGN
+        return answer
+
+    # -- carrying out ----------------------------------------------------------------------------------------------
+
+    def _obey(self, command: Command) -> str | None:
+        """Carry a command out; the value, if it is a question."""
+        if self._lost is not None:
+            error, self._lost = self._lost, None
+            raise error
+        if command.value is None:
+            return self._shown(command.subject)
+        overrides = self.overrides
+        if command.subject is Subject.ROLE:
+            overrides = overrides.with_role(command)
+            self._check_role(command, overrides)
+        elif command.subject is Subject.PRIMARY_READS:
+            overrides = overrides.with_primary_reads(command)
+        else:
+            overrides = self._with_shard(command)
+        self.overrides = overrides if overrides != NO_OVERRIDES else NO_OVERRIDES
+        return None
+
+    def _shown(self, subject: Subject) -> str:
+        if subject is Subject.SHARD:
+            return "unset" if self.overrides.shard is None else str(self.overrides.shard)
+        routers = self.cluster.routers
+        return (routers.role if subject is Subject.ROLE else routers.primary_reads)(self.overrides)
+
+    def _check_role(self, command: Command, overrides: Overrides) -> None:
+        backend = self.backend
+        if backend is not None and overrides.role not in (None, Role.ANY, backend.pool.role):
+            raise self._held_by(backend, command, f"a {backend.pool.role.value}")
+
+    def _with_shard(self, command: Command) -> Overrides:
+        shards = self.cluster.shards
+        value = command.value or ""
+        if command.subject is Subject.SHARDING_KEY:
+            number = shard_of(int(value), len(shards), self.cluster.config.sharding_function)
+        elif value == "any":
+            number = self.cluster.shard if self.backend is not None else random.randrange(len(shards))
+        else:
+            number = int(value)
+        if not 0 <= number < len(shards):
+            raise no_such_shard(number, len(shards), f"staying on shard {self._shown(Subject.SHARD)}")
+        if self.backend is not None and number != self.cluster.shard:
+            raise self._held_by(self.backend, command, f"one of shard {self.cluster.shard}")
+        return attrs.evolve(self.overrides, shard=number)
+
+    def _held_by(self, backend: Backend, command: Command, what: str) -> ProxyError:
+        """Why a session cannot go to another server now."""
+        if self.mode is PoolMode.SESSION:
+            why = f"in session mode a session stays on its server, {what}"
+            return FeatureNotSupported(f"{command} is not possible: {why}", hint="Use transaction mode for this user.")
+        if not backend.upstream.quiet:
+            return InsideTransaction(f"{command} cannot change the server, {what}, of a transaction that has begun")
+        kept_by = reasons(self.leftovers.pinned) if self.leftovers is not None else ""
+        return FeatureNotSupported(
+            f"{command} is not possible: the session keeps its server, {what}, because of: {kept_by}",
+            hint="Give that up first, or use another connection.",
+        )
