@@ -60,6 +60,7 @@ FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
 _BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
 _CANONICAL: Final = PREFIX.encode()
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY, codes.FUNCTION_CALL))
+_AMONG_COPY_DATA: Final = frozenset(b"dcfSH")
 _NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
 
 
@@ -95,14 +96,15 @@ def translate(
     if expected.settled:
         names.settle()
     translation = _Translation(names, batch, backend, forgetful, check, waits=waits)
-    if unsynced and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
+    if unsynced and batch[0] not in _AMONG_COPY_DATA and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
         translation.guard_unnamed()  # later may be too late: the server skips what comes after an error
     try:
         for kind, start, stop in messages_in(batch):
             translation.message(kind, start, stop)
             if translation.check is not None:
-                translation.guard_unnamed()
                 break
+        if unsynced or translation.check is not None:
+            translation.guard_unnamed()
     except BaseException:
         backend.prepared.forget()  # nothing of this will be sent
         raise
@@ -116,7 +118,7 @@ def translate(
 class _Translation(Splice):
     """One batch on its way to one backend."""
 
-    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_names", "_prepared", "_waits", "check")
+    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_leads", "_names", "_prepared", "_waits", "check")
 
     def __init__(
         self, names: Names, batch: bytes, backend: Backend, forgetful: bool, checked: Check | None, *, waits: bool
@@ -130,6 +132,7 @@ class _Translation(Splice):
         self._begun = expected.unsynced  # the request has messages before this one
         self._checked = checked  # for its first message
         self._waits = waits
+        self._leads = True  # all so far may be among copy data
         self.check: Check | None = None
         """What must be known before more can be translated."""
 
@@ -155,6 +158,9 @@ class _Translation(Splice):
             self._end()
         elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
             self._copying = False
+            if self._leads:
+                self._begin_at(stop)
+        self._leads &= kind in _AMONG_COPY_DATA
         self._begun = kind not in _ENDS
 
     def _end(self) -> None:
@@ -217,7 +223,7 @@ class _Translation(Splice):
         """False where nothing can be prepared anyway, or copy data may be read."""
         expected = self._backend.upstream.expected
         fails = expected.skipping or (expected.settled and self._backend.upstream.status == codes.FAILED)
-        return self._waits and not (fails or self._copying or COPY_END in expected.queue)
+        return self._waits and not (fails or self._copying or max(expected.queue, default=0) >= COPY_END)
 
     def _forget(self, text: bytes) -> None:
         """A text that may take names away, and statements from the backend, is about to be run."""
@@ -243,7 +249,7 @@ class _Translation(Splice):
         """Close what others have left, before the batch, where nothing can keep the server from doing it."""
         if self._names.unnamed_there == FOREIGN:
             self._names.unnamed_there = NOTHING
-            self._put_before(close(b""), CLOSE_COMPLETE)
+            self._put_before(close(b""), CLOSE_COMPLETE, partial(setattr, self._names, "unnamed_there", FOREIGN))
 
     def _bring_unnamed(self, start: int) -> None:
         """Bind or Describe of the unnamed statement: what the client has must be there, and nothing else."""

@@ -27,6 +27,7 @@ from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..wire import encode
+from ..wire.replies import COPY_ENDS
 from .healing import Healer
 from .lease import Place
 from .names import FOREIGN
@@ -172,7 +173,7 @@ class Relay(Healer):
         elif batch == encode.SYNC:
             self._say(encode.ready_for_query())
         elif downstream.continuation or not (
-            downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
+            downstream.texts or downstream.unsynced or downstream.markers.strip(COPY_ENDS)
         ):
             # The rest of what was refused, or copy data for a COPY that is over: servers drop it, too.
             return

@@ -136,7 +136,7 @@ class StatementReplies:
             if notes[0].hear(kind, body):
                 notes.popleft().answered = True
             return True
-        while notes and notes[0].kind == UNANSWERED and kind != BIND_COMPLETE:
+        while notes and notes[0].kind == UNANSWERED and kind in (PARSE_COMPLETE, CLOSE_COMPLETE):
             notes.popleft()
         if not notes or notes[0].kind != kind:
             return False
