@@ -116,7 +116,8 @@ class Healer(Steerer):
             and not (downstream.continuation or downstream.doubtful)
             and len(self._reads) + len(batch) <= LARGE_BYTES
         )
-        if not reads or downstream.markers.strip(b"QS"):
+        markers = self._markers_of_batch
+        if not reads or markers.strip(b"QS"):
             self.forget_reads()
         elif not downstream.complete:
             self.forget_reads()
@@ -126,18 +127,18 @@ class Healer(Steerer):
         elif first or (described and self.names is not None and batch[:1] == b"B"):
             self.forget_reads()
             if self._names_stay(batch):
-                self._reads, self._markers = batch, downstream.markers
+                self._reads, self._markers = batch, markers
                 backend.upstream.failed = False
         elif self._reads and downstream.shape != OTHER and self._complaint is None:
             self._reads += batch
-            self._markers += downstream.markers
+            self._markers += markers
         else:
             self.forget_reads()
 
     def _names_stay(self, batch: bytes) -> bool:
         """False if a request may depend on names that another one of the batch has changed."""
         downstream = self.downstream
-        if self.names is None or len(downstream.markers) == 1 or not downstream.named:
+        if self.names is None or len(self._markers_of_batch) == 1 or not downstream.named:
             return True
         return all(kind not in (codes.PARSE, codes.CLOSE) for kind, _, _ in messages_in(batch))
 
@@ -253,6 +254,7 @@ class Healer(Steerer):
         place.failed = failed
         self.forget_reads()
         self._again, self._aside = None, b""
+        self._drop_rest()
         self.release()
         self.queue(place)
 

@@ -28,6 +28,7 @@ from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
+from ..wire.replies import COPY_ENDS
 from .choosing import Chooser
 from .lease import Place
 from .names import FOREIGN
@@ -176,7 +177,7 @@ class Relay(Chooser):
         elif batch == encode.SYNC:
             self._say(encode.ready_for_query())
         elif downstream.continuation or not (
-            downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
+            downstream.texts or downstream.unsynced or downstream.markers.strip(COPY_ENDS)
         ):
             # The rest of what was refused, or copy data for a COPY that is over: servers drop it, too.
             return
@@ -278,6 +279,8 @@ class Relay(Chooser):
             if (self._reads or self._describing) and (data or upstream.failed):
                 answer = self.mended(backend, data)
                 if answer is None:
+                    if self._rest is not None:
+                        self.settle()
                     return self.backend is backend
                 data = answer
             if self._refusing and not upstream.expected.swallowing:
