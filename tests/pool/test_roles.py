@@ -351,6 +351,23 @@ async def test_new_client_is_let_in_while_there_is_no_primary(autojump_clock: Mo
         assert world.servers["c"].texts()[-1] == "UPDATE t SET n = 2"
 
 
+async def test_new_client_is_told_that_a_promoted_server_is_no_standby(autojump_clock: MockClock) -> None:
+    async with world_of(auto()) as world:
+        arrange(world, "a")
+        for name, server in world.servers.items():
+            server.parameters["in_hot_standby"] = "off" if name == "a" else "on"
+        await settled(world)
+        for _ in range(20):
+            await served_by(world, Role.REPLICA)
+        client = await world.connect()
+        assert b"in_hot_standby\x00off\x00" in client.welcome
+        await kill(world, "a")
+        promote(world, "b")
+        await settled(world)
+        client = await world.connect()
+        assert b"in_hot_standby\x00off\x00" in client.welcome
+
+
 async def test_client_that_waits_for_a_primary_can_cancel_and_leave(autojump_clock: MockClock) -> None:
     async with world_of(config_of(WATCHED)) as world:
         one, other = await world.connect(), await world.connect()
