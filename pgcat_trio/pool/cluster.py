@@ -16,6 +16,7 @@ import trio
 from ..config.model import PoolMode, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
+from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from . import failover
 from .balancing import Balancer
@@ -47,8 +48,10 @@ class Cluster:
         self.shard = shard
         self.shards: tuple[Cluster, ...] = (self,)
         """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.sharded = False
         self.routers = Routers(config)
         self.router = self.routers.usual
+        self.hints = Hints(config)
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
@@ -72,6 +75,11 @@ class Cluster:
     def name(self) -> str:
         """For logs and messages: database and user."""
         return f"{self.config.name}/{self.user.username}"
+
+    @property
+    def healthy(self) -> bool:
+        """True unless all of its servers are banned or down."""
+        return any(not pool.server.banned and pool.server.state.serves for pool in self.pools)
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
@@ -150,7 +158,7 @@ class Cluster:
             choices.append(balancer.live[Role.PRIMARY])
         choices.append(balancer.order(balancer.usable[role]))
         for pools in choices:
-            untried = [pool for pool in pools if pool not in waiter.failed]
+            untried = [pool for pool in pools if pool not in waiter.failed and waiter.accepts(pool)]
             if untried:
                 return untried
         return ()
@@ -173,6 +181,7 @@ class Cluster:
             waiter.patient = patient
             waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
+            backend.pool.usage.wait_s += trio.current_time() - now
         backend.transport.unwatch()
         return backend
 
@@ -233,12 +242,15 @@ class Cluster:
         if not self.user.query_wait_timeout_s:
             waiter.deadline = deadline
 
-    def _exhausted(self, *, dialing: bool) -> PoolExhausted:
+    def _exhausted(self, *, dialing: bool, paused: bool) -> PoolExhausted:
         key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
-        all_in_use = f"All are in use: raise pool_size or {key}, or shorten the transactions."
+        hint = f"All are in use: raise pool_size or {key}, or shorten the transactions."
+        if paused:
+            hint = "An administrator has paused it (PAUSE); RESUME lets it go on."
+        elif dialing:
+            hint = "The server has not answered to a new connection yet."
         return PoolExhausted(
-            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s",
-            hint="The server has not answered to a new connection yet." if dialing else all_in_use,
+            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s", hint=hint
         )
 
     def sweep(self, now: float) -> None:
@@ -261,7 +273,7 @@ class Cluster:
         if unreached and not (dialing or paused):
             waiter.refused(failover.reason(self.name, self.pools, waiter))
         else:
-            waiter.refused(self._exhausted(dialing=dialing))
+            waiter.refused(self._exhausted(dialing=dialing, paused=paused))
 
     # -- what pools report -----------------------------------------------------------------------------------------
 

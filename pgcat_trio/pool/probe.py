@@ -13,9 +13,10 @@ from ..wire import encode
 from ..wire.upstream import Upstream
 from .asking import ask
 from .connect import open_connection
+from .resolver import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from ..config.model import General
     from ..net.poller import Poller
@@ -129,6 +130,10 @@ class Probe:
         if self._transport is not None:
             self._transport.close()
             self._transport = None
+
+    def is_astray(self, addresses: Collection[str]) -> bool:
+        """True if it is connected to none of these addresses."""
+        return self._transport is not None and host_of(self._transport.peer) not in addresses
 
     def silence(self, timeout_s: float) -> ServerUnavailable:
         """Nothing has been heard for so long."""

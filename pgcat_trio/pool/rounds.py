@@ -16,6 +16,8 @@ from ..errors import ProxyError, ServerError, ServerUnavailable
 from .probe import Probe
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..config.model import General
     from ..net.poller import Poller
     from .connect import Target
@@ -90,6 +92,12 @@ class Watch:
             sooner = True
         self._probe.target = target
         if sooner:
+            self.hurry()
+
+    def move(self, host: str, addresses: Collection[str]) -> None:
+        """The name ``host`` stands for these addresses now: ask there, if that is where the server is."""
+        if self._probe.target.host == host and self._probe.is_astray(addresses):
+            self._probe.close()
             self.hurry()
 
     def hurry(self) -> None:
