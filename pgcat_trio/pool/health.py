@@ -88,11 +88,13 @@ class Checker:
                     member.follow(now)
         if self.server.suspected and not self.failures and self.alive:
             self.server.suspected = False
+            self.server.dials.succeeded()
             self.server.changed()
 
     def _failed(self, reason: str) -> None:
         self.failures += 1
         self.successes = 0
+        self.server.suspected = True
         self.reason = reason
         if self.failures >= self.options.fail_after:
             self.alive = False

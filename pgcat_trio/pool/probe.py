@@ -118,9 +118,14 @@ class Probe:
     async def connect(self, options: General) -> None:
         """Open the connection, within ``connect_timeout``. Raises as `connect.open_connection`."""
         with trio.move_on_after(options.connect_timeout_s):
-            greeting = await open_connection(self.target, self._poller, options, _STARTUP)
-            self._transport, self._upstream, self._question = greeting.transport, Upstream(), 0
-            self._transport.unread(greeting.rest)
+            while self._transport is None:
+                target = self.target
+                greeting = await open_connection(target, self._poller, options, _STARTUP)
+                if target != self.target:
+                    greeting.transport.close()  # a reload came in between
+                    continue
+                self._transport, self._upstream, self._question = greeting.transport, Upstream(), 0
+                self._transport.unread(greeting.rest)
             return
         raise self.silence(options.connect_timeout_s)
 
@@ -202,10 +207,12 @@ class Probe:
         raise self.silence(options.healthcheck_timeout_s)
 
     async def _converse(self) -> Report:
-        assert self._transport is not None
-        self._transport.unwatch()
+        transport = self._transport
+        if transport is None:
+            raise ConnectionResetError("it is asked with another login from now on")
+        transport.unwatch()
         self.asked_at = trio.current_time()
-        answer = self._read(await ask(self._transport, self._upstream, _QUESTIONS[self._question]))
+        answer = self._read(await ask(transport, self._upstream, _QUESTIONS[self._question]))
         if isinstance(answer, ProxyError):
             raise answer
         return answer

@@ -17,6 +17,7 @@ from pgcat_trio.pool.server import Status
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
+    from support.world import By
     from trio.testing import MockClock
 
     from pgcat_trio.pool.server import ServerState
@@ -202,8 +203,8 @@ async def test_checks_can_be_switched_off_and_on_by_a_reload(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("by", ["memory", "sockets"])
-async def test_server_that_is_down_ends_what_it_has(autojump_clock: MockClock, by: str) -> None:
-    async with open_world(config_of(f"{WATCHED}failover_hold = 0", user="pool_size = 3"), by=by) as world:  # type: ignore[arg-type]
+async def test_server_that_is_down_ends_what_it_has(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(config_of(f"{WATCHED}failover_hold = 0", user="pool_size = 3"), by=by) as world:
         await when(world, Status.UP)
         busy, quiet, idle = [await world.connect() for _ in range(3)]
         await busy.query("BEGIN")
@@ -273,3 +274,38 @@ async def test_all_replicas_lag(autojump_clock: MockClock) -> None:
         backend = await world.cluster.acquire(Role.REPLICA, fallback_to_primary=False)
         assert backend.pool.target.host == "replica1"
         backend.pool.release(backend)
+
+
+@pytest.mark.parametrize("by", ["memory", "sockets"])
+@pytest.mark.parametrize("point", ["check", "dial", "startup", "ready"])
+async def test_login_of_the_checker_changes_while_it_is_at_it(autojump_clock: MockClock, by: By, point: str) -> None:
+    async with open_world(config_of(f"{WATCHED}fail_after = 2"), by=by) as world:
+        await when(world, Status.UP)
+        gate = world.primary.hold(point)
+        if point != "check":
+            world.primary.leave()
+        await gate.reached.wait()
+        other = config_of(f'{WATCHED}fail_after = 2\nhealthcheck_username = "watcher"')
+        world.fleet.settle(world.clusters.values(), other.general)
+        gate.opened.set()
+        world.primary.gates.clear()
+        await trio.sleep(5)
+        assert state(world).status is Status.UP
+        assert world.primary.startups[-1]["user"] == "watcher"
+        assert world.primary.connections == 1
+
+
+@pytest.mark.parametrize("by", ["memory", "sockets"])
+@pytest.mark.parametrize("point", ["check", "dial", "startup", "ready"])
+async def test_checks_end_while_one_is_under_way(autojump_clock: MockClock, by: By, point: str) -> None:
+    async with open_world(config_of(WATCHED), by=by) as world:
+        await when(world, Status.UP)
+        gate = world.primary.hold(point)
+        if point != "check":
+            world.primary.leave()
+        await gate.reached.wait()
+        world.fleet.settle(world.clusters.values(), config_of().general)
+        gate.opened.set()
+        await trio.sleep(5)
+        assert state(world).status is Status.UNKNOWN
+        assert world.primary.connections == 0
