@@ -309,3 +309,34 @@ async def test_checks_end_while_one_is_under_way(autojump_clock: MockClock, by: 
         await trio.sleep(5)
         assert state(world).status is Status.UNKNOWN
         assert world.primary.connections == 0
+
+
+async def test_server_that_is_down_ends_what_a_reload_has_left_on_it(autojump_clock: MockClock) -> None:
+    async with open_world(config_of(WATCHED), by="sockets") as world:
+        await when(world, Status.UP)
+        client = await world.connect()
+        await client.query("BEGIN")
+        retired = world.clusters.pop(("app", "ann"))
+        world.build()
+        retired.retire()
+        for point in ("check", "statement", "dial"):
+            world.primary.hold(point)
+        await client.send(encode.query("SELECT 1"))
+        await when(world, Status.DOWN)
+        assert b"C08006\x00" in await client.reply()
+        assert not retired.pools[0].backends
+        assert retired.pools[0].server_changed not in world.bans["primary"].watchers
+        world.primary.leave()
+
+
+@pytest.mark.parametrize("by", ["memory", "sockets"])
+async def test_who_listens_hears_that_the_server_is_down(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(config_of(WATCHED), by=by) as world:
+        await when(world, Status.UP)
+        client = await world.connect()
+        assert (await client.query("LISTEN news")).endswith(READY)
+        world.primary.hold("check")
+        world.primary.hold("dial")
+        await when(world, Status.DOWN)
+        assert b"C08006\x00" in await client.rest()
+        world.primary.leave()
