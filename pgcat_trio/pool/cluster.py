@@ -78,8 +78,8 @@ class Cluster:
 
     @property
     def healthy(self) -> bool:
-        """True unless all of its servers are banned."""
-        return any(not pool.server.banned for pool in self.pools)
+        """True unless all of its servers are banned or down."""
+        return any(not pool.server.banned and pool.server.state.serves for pool in self.pools)
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
@@ -111,12 +111,17 @@ class Cluster:
 
     def refresh(self) -> None:
         """Find out anew who can be chosen, after any change of a server; and what those wait for who wait."""
-        self.balancer.refresh(self.config, trio.current_time())
+        now = trio.current_time()
+        self.balancer.refresh(self.config, now)
         self.greetings.choose()
         for waiter in tuple(self.waiters):
-            if waiter in self.waiters and not self._waits_well(waiter):
-                if not waiter.pools:
-                    waiter.failed.clear()
+            if waiter not in self.waiters:
+                continue
+            if not waiter.pools:
+                waiter.failed.clear()
+            # What it has waited for a server is not held against it; nor does it wait on as if there were none.
+            self._postpone(waiter, min(waiter.deadline, now + self.user.connect_timeout_s))
+            if not self._waits_well(waiter):
                 self._find_work_for(waiter)
 
     def _waits_well(self, waiter: Waiter) -> bool:
@@ -230,12 +235,15 @@ class Cluster:
 
     def _hold_or_refuse(self, waiter: Waiter) -> None:
         """No server would do for a waiter: let it wait for one where one may come, else tell it why there is none."""
-        hold_s = self.config.failover_hold_s
-        if hold_s and waiter.patient and waiter.may_write and failover.may_come(self.pools, waiter):
-            self._postpone(waiter, max(waiter.deadline, waiter.since + hold_s))
+        if self._may_hold(waiter):
+            self._postpone(waiter, max(waiter.deadline, waiter.since + self.config.failover_hold_s))
             return
         self.waiters.remove(waiter)
         waiter.refused(failover.reason(self.name, self.pools, waiter))
+
+    def _may_hold(self, waiter: Waiter) -> bool:
+        may_wait = self.config.failover_hold_s and waiter.patient and waiter.may_write
+        return bool(may_wait) and failover.may_come(self.pools, waiter)
 
     def _postpone(self, waiter: Waiter, deadline: float) -> None:
         """Not the waiter's time is over but a server's: what others hold it has not waited for. A bound is a bound."""
@@ -258,16 +266,26 @@ class Cluster:
         self.balancer.sweep(now)
         for pool in self.pools:
             pool.sweep(now)
+            pool.server.dials.wake(now)
         for waiter in tuple(self.waiters):
             if waiter.deadline <= now and waiter in self.waiters:
-                self._time_is_over(waiter)
+                self._time_is_over(waiter, now)
 
-    def _time_is_over(self, waiter: Waiter) -> None:
+    def _waits_in_vain(self, waiter: Waiter, now: float) -> bool:
+        """What it waits for is a server that does not answer, which is about to be found out: as good as none."""
+        left = waiter.since + self.config.failover_hold_s > now and not self.user.query_wait_timeout_s
+        suspected = bool(waiter.pools) and all(pool.server.suspected for pool in waiter.pools)
+        return left and suspected and self._may_hold(waiter)
+
+    def _time_is_over(self, waiter: Waiter, now: float) -> None:
         unreached = not any(pool.backends for pool in waiter.pools)
         dialing = unreached and any(pool.opening for pool in waiter.pools)
         # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
         paused = not waiter.pools and holds(self.pools, waiter)
         if (dialing or paused) and not self.user.query_wait_timeout_s:
+            return
+        if self._waits_in_vain(waiter, now):
+            self._postpone(waiter, waiter.since + self.config.failover_hold_s)
             return
         self.waiters.remove(waiter)
         if unreached and not (dialing or paused):

@@ -46,7 +46,7 @@ class Directory:
     def __init__(self, config: Config, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
-        self.fleet = Fleet(nursery)
+        self.fleet = Fleet(nursery, poller)
         self.pauses = Pauses()
         self.usages = Usages()
         self._leaving: list[tuple[tuple[str, str], Pool]] = []
