@@ -181,6 +181,7 @@ class Cluster:
             waiter.patient = patient
             waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
+            backend.pool.usage.wait_s += trio.current_time() - now
         backend.transport.unwatch()
         return backend
 
@@ -245,7 +246,7 @@ class Cluster:
         key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
         hint = f"All are in use: raise pool_size or {key}, or shorten the transactions."
         if paused:
-            hint = "An administrator has paused it."
+            hint = "An administrator has paused it (PAUSE); RESUME lets it go on."
         elif dialing:
             hint = "The server has not answered to a new connection yet."
         return PoolExhausted(

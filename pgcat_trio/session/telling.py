@@ -94,6 +94,7 @@ class Teller(Listener):
         reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
+        backend.pool.usage.errors += 1
         words = upstream.last_words
         # In the middle of a message an error would be taken for a part of it.
         intact = upstream.between_messages and self._whole
