@@ -258,6 +258,7 @@ class Cluster:
         self.balancer.sweep(now)
         for pool in self.pools:
             pool.sweep(now)
+            pool.server.dials.wake(now)
         for waiter in tuple(self.waiters):
             if waiter.deadline <= now and waiter in self.waiters:
                 self._time_is_over(waiter)
