@@ -154,6 +154,7 @@ class Router:
         tally = self.route(sql).tally
         self.learned.put(self._exact_key(sql) or self._key(sql), why)
         found = attrs.evolve(self._decide(sql), tally=tally)
+        self.cache.clear()  # the same statement may be there in other spellings
         self.cache.put(self._key(sql), found)
         if (key := self._exact_key(sql)) is not None:
             self.decided.put(key, found)
