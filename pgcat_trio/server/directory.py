@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from ..config.model import AuthType, Role
 from ..config.plan import Reach, served_shard, server_name
@@ -20,14 +21,14 @@ from ..pool.connect import Target
 from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
+from ..pool.resolver import Resolver
+from ..pool.usage import Usages
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
-
-    import trio
+    from collections.abc import Collection, Iterator
 
     from ..config.model import Config, Secret, Shard, User
     from ..config.model import Pool as PoolConfig
@@ -47,12 +48,14 @@ class Directory:
         self.clusters: dict[tuple[str, str], Cluster] = {}
         self.fleet = Fleet(nursery)
         self.pauses = Pauses()
+        self.usages = Usages()
         self._leaving: list[tuple[tuple[str, str], Pool]] = []
         self._nursery = nursery
         self._poller = poller
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
         self._mock_secret = secrets.token_bytes(32)
         self._ssl_context = context_of(config)
+        self.resolver = Resolver(lambda: self.config.general, self._hosts, self._moved)
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
@@ -86,6 +89,7 @@ class Directory:
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
         self.leaving()
+        self.usages.keep({pool.usage for pool in self.pools()})
 
     @property
     def servers(self) -> dict[str, Server]:
@@ -96,6 +100,16 @@ class Directory:
         """Every pool of every cluster."""
         for cluster in self.clusters.values():
             yield from cluster.pools
+
+    def _hosts(self) -> set[str]:
+        return {pool.target.host for pool in self.pools()}
+
+    def _moved(self, host: str, addresses: Collection[str]) -> None:
+        """A name stands for these addresses now."""
+        for pool in self.pools():
+            if pool.target.host == host:
+                pool.move(addresses)
+        self.fleet.move(host, addresses)
 
     def leaving(self) -> list[tuple[tuple[str, str], Pool]]:
         """The pools that reloads have retired, as long as somebody has a backend of theirs; by database and user."""
@@ -192,6 +206,9 @@ class Directory:
             tracking=cluster.tracking,
             weight=server.weight,
             zone=server.zone,
+            usage=self.usages.of(
+                (cluster.config.name, cluster.user.username, server_name(server)), trio.current_time()
+            ),
         )
 
     def _target(self, shard: Shard, user: User, host: str, port: int) -> Target:
@@ -204,6 +221,7 @@ class Directory:
             password=password.reveal() if password is not None else None,
             ssl_mode=self.config.general.server_tls,
             ssl_context=self._ssl_context,
+            resolver=self.resolver,
         )
 
 
