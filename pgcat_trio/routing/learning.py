@@ -24,8 +24,8 @@ from .functions import (
     READ_ONLY_FUNCTIONS,
     SYNTAX_BEFORE_PARENTHESIS,
 )
-from .lexer import UNDERSCORES, split
-from .names import attributes, calls, plain, relations
+from .lexer import split
+from .names import attributes, calls, plain, relations, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -243,13 +243,10 @@ def _thing(kind: str, schema: str, name: str, verdict: str, body: str) -> _Thing
 
 
 def _spelled(kind: str, schema: str, name: str) -> Iterator[str]:
-    """The names that tokens have for it. A letter outside ASCII is an underscore for each byte of its encoding."""
+    """The names that tokens have for it."""
     if kind == "operator":
         yield from (spelled for word in _IMPLIED.get(name, ()) for spelled in (word, word.lower()))
-    for encoding in ("utf-8", "latin-1"):
-        spelled, within = (
-            text.encode(encoding, "replace").translate(UNDERSCORES).decode("ascii") for text in (name, schema)
-        )
+    for spelled, within in zip(spellings(name), spellings(schema), strict=True):
         yield spelled
         if kind in _FUNCTIONS or kind == "relation":
             yield f"{within}.{spelled}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from .functions import SYNTAX_BEFORE_PARENTHESIS, SYNTAX_BEHIND
-from .lexer import is_name
+from .lexer import UNDERSCORES, is_name
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -26,6 +26,14 @@ def plain(token: str) -> str:
     """The name that a word or a quoted identifier stands for, as far as a server reads it."""
     name = token[1:-1].replace('""', '"') if token[0] == '"' else token.lower()
     return name[:MAX_NAME_BYTES]
+
+
+def spellings(name: str) -> tuple[str, str]:
+    """What a name becomes in tokens: a letter outside ASCII is an underscore for each byte that a client's encoding has
+    for it, in UTF-8 or in one that has a byte for each letter.
+    """
+    utf8, single = (name.encode(each, "replace").translate(UNDERSCORES).decode() for each in ("utf-8", "latin-1"))
+    return utf8, single
 
 
 def calls(tokens: Tokens, shadows: Container[str] = ()) -> Iterator[str]:

@@ -142,6 +142,9 @@ class Router:
         """The route of a text outside a transaction, given without its terminating NUL."""
         if not self.splitting:
             return self._route_unsplit(sql)
+        found = self.cache.find(sql)
+        if found is not None:
+            return found  # it has parameters, or nothing: a text without literals is its own key
         key = self._key(sql)
         found = self.cache.get(key)
         if found is None:
