@@ -83,14 +83,8 @@ NOT_BUILT: Final = (
         ),
     ),
     Feature(
-        "sharding is",
-        {
-            ("pools", "*", "shards"): lambda shards: len(shards) > 1,
-            ("pools", "*", "automatic_sharding_key"): _is_set,
-            ("pools", "*", "sharding_key_regex"): _is_set,
-            ("pools", "*", "shard_id_regex"): _is_set,
-        },
-        (("pools", "*", "sharding_function"), ("pools", "*", "regex_search_limit")),
+        "finding the shard by a key in statements (SET SHARDING KEY, SET SHARD and hints choose it) is",
+        {("pools", "*", "automatic_sharding_key"): _is_set},
     ),
     Feature(
         "routing by activity is",

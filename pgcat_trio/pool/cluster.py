@@ -77,8 +77,8 @@ class Cluster:
 
     @property
     def healthy(self) -> bool:
-        """True unless all of its servers are banned."""
-        return any(not pool.server.banned for pool in self.pools)
+        """True if any of its servers may be chosen."""
+        return bool(self._live[Role.ANY])
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
@@ -311,3 +311,11 @@ class Cluster:
             pool.retire()
         while self.waiters:
             self.waiters.popleft().refused(ClusterRetired("the pool has been replaced"))
+
+
+def join(shards: Sequence[Cluster]) -> None:
+    """Make new clusters the shards of one pool: clients go from one to another, and their statements with them."""
+    for cluster in shards:
+        cluster.shards = tuple(shards)
+        cluster.sharded = len(shards) > 1
+        cluster.statements = shards[0].statements

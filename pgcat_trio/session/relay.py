@@ -182,8 +182,8 @@ class Relay(Healer):
             if self.cluster.retired:
                 self.rebind()
             route = self._route(batch)
-            if self.cluster.sharded or self.overrides is not NO_OVERRIDES:
-                self.choose_shard()
+            if (self.cluster.sharded or self.overrides is not NO_OVERRIDES) and self.choose_shard():
+                route = self._route(batch)
             if route.effects is not Effect.NONE or self.objection is not None:
                 denial = self.take_objection() or self.denial(batch, route.effects)
                 if denial is not None:

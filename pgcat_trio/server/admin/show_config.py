@@ -62,7 +62,7 @@ def databases(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
 
 def users(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row a database and user."""
-    for _, user, cluster in census.clusters(supervisor):
+    for _, user, cluster in census.pools(supervisor):
         yield user, cluster.user.pool_mode
 
 
