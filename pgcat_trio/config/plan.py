@@ -139,33 +139,22 @@ def _pool_change(
     if old == new and not shared:
         return None
     pool, user = changes(old[0], new[0]), changes(old[1], new[1])
-    shards = [changes(*pair) for pair in zip(old[0].shards, new[0].shards, strict=False)]
+    shards = list(zip(old[0].shards, new[0].shards, strict=False))
+    in_shards = [changed for pair in shards for changed in changes(*pair).items()]
     servers_before, servers_after = (_servers(each[0].shards) for each in (old, new))
-    reaches = [
-        Reach.RECONNECT if shared else Reach.IN_PLACE,
-        *(_REACH_OF_POOL.get(name, Reach.IN_PLACE) for name in pool),
-    ]
-    reaches += [_REACH_OF_USER.get(name, Reach.IN_PLACE) for name in user]
-    reaches += [_REACH_OF_SHARD.get(name, Reach.IN_PLACE) for shard in shards for name in shard]
+    reaches = [Reach.RECONNECT if shared else Reach.IN_PLACE]
+    for found, table in ((pool, _REACH_OF_POOL), (user, _REACH_OF_USER), (dict(in_shards), _REACH_OF_SHARD)):
+        reaches += [table[name] for name in found if name in table]
     if len(old[0].shards) != len(new[0].shards):
         reaches.append(Reach.REPLACE)  # keys belong to other shards
     if bool(old[0].prepared_statements_cache_size) != bool(new[0].prepared_statements_cache_size):
         reaches.append(Reach.REPLACE)  # whose names statements have on the servers is settled for a whole session
+    keys = [*shared.values(), *pool.values(), *user.values(), *(changed for _, changed in in_shards)]
+    keys += [changed for pair in shards for changed in _server_changes(*pair)]
     return PoolChange(
         key,
         max(reaches),
-        # What a user inherits has changed in both.
-        tuple(
-            {
-                str(changed): changed
-                for changed in [
-                    *shared.values(),
-                    *pool.values(),
-                    *user.values(),
-                    *(changed for shard in shards for changed in shard.values()),
-                ]
-            }.values()
-        ),
+        tuple(dict.fromkeys(keys)),  # what a user inherits has changed in both
         tuple(name for name in servers_after if name not in servers_before),
         tuple(name for name in servers_before if name not in servers_after),
     )
@@ -179,6 +168,15 @@ def _servers(shards: tuple[Shard, ...]) -> tuple[str, ...]:
         for number, shard in enumerate(shards)
         for server in shard.servers
     )
+
+
+def _server_changes(old: Shard, new: Shard) -> Iterator[Changed]:
+    """What has changed about the servers that stay."""
+    before = {server_name(server): server for server in old.servers}
+    for server in new.servers:
+        name = server_name(server)
+        for changed in changes(before.get(name, server), server).values():
+            yield attrs.evolve(changed, key=f"{changed.key} of {name}")
 
 
 def _sorted(found: Iterator[Changed]) -> tuple[Changed, ...]:

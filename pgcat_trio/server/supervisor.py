@@ -203,6 +203,7 @@ class Supervisor:
                     server.expire_ban(now)
                 for cluster in self._directory.all_clusters():
                     cluster.sweep(now)
+                self._directory.usages.sweep(now)
 
     # -- configuration ---------------------------------------------------------------------------------------------
 
