@@ -86,15 +86,6 @@ NOT_BUILT: Final = (
         "finding the shard by a key in statements (SET SHARDING KEY, SET SHARD and hints choose it) is",
         {("pools", "*", "automatic_sharding_key"): _is_set},
     ),
-    Feature(
-        "routing by activity is",
-        {("pools", "*", "db_activity_based_routing"): bool},
-        (
-            ("pools", "*", "db_activity_init_delay"),
-            ("pools", "*", "db_activity_ttl"),
-            ("pools", "*", "table_mutation_cache_ms_ttl"),
-        ),
-    ),
     Feature("plugins are", {("plugins",): _any_plugin_enabled, ("pools", "*", "plugins"): _any_plugin_enabled}),
     Feature(
         "mirrors are",

@@ -16,6 +16,7 @@ import trio
 from ..config.model import PoolMode, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
+from ..routing.activity import Activity
 from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from . import failover
@@ -52,6 +53,8 @@ class Cluster:
         self.routers = Routers(config)
         self.router = self.routers.usual
         self.hints = Hints(config)
+        self.activity = Activity.for_pool(config)
+        """What has been written of late, where that matters; the users and shards of a pool share it."""
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""

@@ -22,6 +22,7 @@ from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
 from ..pool.usage import Usages
+from ..routing.activity import Activity
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
@@ -48,6 +49,7 @@ class Directory:
         self.fleet = Fleet(nursery)
         self.pauses = Pauses()
         self.usages = Usages()
+        self._activities: dict[str, Activity | None] = {}
         self._leaving: list[tuple[tuple[str, str], Pool]] = []
         self._nursery = nursery
         self._poller = poller
@@ -57,6 +59,7 @@ class Directory:
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
+        self._share_activity()
         self.fleet.settle([*self.all_clusters()], config.general)
 
     def apply(self, config: Config, plan: ReloadPlan) -> None:
@@ -81,6 +84,7 @@ class Directory:
                 else:
                     self._add(pool, user)
                     log.info("pool.created", database=pool.name, user=user.username)
+        self._share_activity()
         self.fleet.settle([*self.all_clusters()], config.general)
         self.pauses.apply(self.clusters)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
@@ -152,6 +156,15 @@ class Directory:
         types = [cluster.user.auth_type for cluster in self.clusters.values()]
         types = [each for each in types if each is not AuthType.TRUST] or [AuthType.MD5]
         return max(set(types), key=types.count)
+
+    def _share_activity(self) -> None:
+        """What one user of a pool writes, others read."""
+        known, self._activities = self._activities, {}
+        for cluster in self.all_clusters():
+            name = cluster.config.name
+            if name not in self._activities:
+                self._activities[name] = Activity.for_pool(cluster.config, known.get(name))
+            cluster.activity = self._activities[name]
 
     # -- building --------------------------------------------------------------------------------------------------
 

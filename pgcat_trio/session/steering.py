@@ -7,6 +7,7 @@ that server is already: whoever asks for another one is told so, instead of find
 from __future__ import annotations
 
 import random
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -158,11 +159,18 @@ class Steerer(Teller):
         if number is None:
             number = default_shard(cluster)
         if number < len(shards):
-            moved, self.cluster = self.cluster is not shards[number], shards[number]
-            return moved
+            self.cluster = shards[number]
+            if self.cluster is cluster:
+                return False
+            self.change_shard(cluster.shard, number)
+            return True
         if self.objection is None:
             self.objection = no_such_shard(number, len(shards), " any more")
         return False
+
+    @abstractmethod
+    def change_shard(self, left: int, entered: int) -> None:
+        """The session goes from one shard to another: what it knows about servers is another thing there."""
 
     def take_objection(self) -> ProxyError | None:
         """Why the batch that was routed last is not to be run; told once."""

@@ -38,8 +38,6 @@ WARNINGS = {
         "write that instead",
         "6: general.prepared_statements_cache_size: PgCat ignores this name; taken for "
         "pools.NAME.prepared_statements_cache_size where that is not set: write that instead",
-        "9: pools.sharded_db.db_activity_based_routing: ignored: routing by activity is not built yet "
-        "(also ignored: pools.sharded_db.db_activity_based_ms_init_delay)",
         "10: pools.sharded_db.db_activity_based_ms_init_delay: PgCat ignores this name; taken for "
         "pools.sharded_db.db_activity_init_delay where that is not set: write that instead",
     ),
