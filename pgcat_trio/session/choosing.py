@@ -21,7 +21,8 @@ class Chooser(Observer):
         downstream = self.downstream
         router = self.router
         if self.mode is PoolMode.SESSION:
-            return router.session
+            self.hint = None
+            return self.heed(batch, router.session) if self.cluster.sharded else router.session
         texts = downstream.texts
         if downstream.doubtful:
             route = router.unknown

@@ -64,7 +64,7 @@ def default_shard(cluster: Cluster) -> int:
 class Steerer(Teller):
     """A session whose client may say where its requests go."""
 
-    __slots__ = ("_barrier", "_commands", "hint", "objection", "overrides")
+    __slots__ = ("_barrier", "_commands", "hint", "objection", "overrides", "used")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
@@ -79,6 +79,8 @@ class Steerer(Teller):
         """What the batch that was routed last says about where it belongs."""
         self.objection: ProxyError | None = None
         """Why that cannot be."""
+        self.used = False
+        """In session mode: the backend has been given something to do."""
         self._barrier: Note | None = None  # sent behind what has to be answered before a command
 
     def rebind(self) -> None:
@@ -141,7 +143,8 @@ class Steerer(Teller):
 
     def _stays_on(self, backend: Backend) -> bool:
         """True if what is sent next goes to the backend that is held, wherever it belongs."""
-        return backend.upstream.in_transaction or bool(self.pinned and backend.upstream.quiet)
+        stays = self.mode is PoolMode.SESSION or backend.upstream.in_transaction
+        return stays or bool(self.pinned and backend.upstream.quiet)
 
     def strays(self, backend: Backend, route: Route) -> bool:
         """True if a batch belongs to another server than the one that is held, and can wait to go there."""
@@ -171,6 +174,11 @@ class Steerer(Teller):
     @abstractmethod
     def change_shard(self, left: int, entered: int) -> None:
         """The session goes from one shard to another: what it knows about servers is another thing there."""
+
+    def object(self, batch: bytes) -> ProxyError | None:
+        """Why a batch must not go to the backend that is held for the whole session: a hint says so."""
+        self.heed(batch, self.router.session)
+        return self.take_objection()
 
     def take_objection(self) -> ProxyError | None:
         """Why the batch that was routed last is not to be run; told once."""
@@ -290,7 +298,7 @@ class Steerer(Teller):
     def _check_role(self, command: Command, overrides: Overrides) -> None:
         backend = self.backend
         if backend is not None and overrides.role not in (None, Role.ANY, backend.pool.role):
-            raise self._held_by(backend, command, f"a {backend.pool.role.value}")
+            self._leave(backend, command, f"a {backend.pool.role.value}")
 
     def _with_shard(self, command: Command) -> Overrides:
         shards = self.cluster.shards
@@ -304,8 +312,14 @@ class Steerer(Teller):
         if not 0 <= number < len(shards):
             raise no_such_shard(number, len(shards), f", staying on shard {self._shown(Subject.SHARD)}")
         if self.backend is not None and number != self.cluster.shard:
-            raise self._held_by(self.backend, command, f"one of shard {self.cluster.shard}")
+            self._leave(self.backend, command, f"one of shard {self.cluster.shard}")
         return attrs.evolve(self.overrides, shard=number)
+
+    def _leave(self, backend: Backend, command: Command, what: str) -> None:
+        """Give up the backend that is held, if the session has no use for this one rather than another."""
+        if self.mode is not PoolMode.SESSION or self.used or not backend.upstream.quiet:
+            raise self._held_by(backend, command, what)
+        self.release()
 
     def _held_by(self, backend: Backend, command: Command | str, what: str) -> ProxyError:
         """Why a session cannot go to another server now."""

@@ -206,7 +206,15 @@ def test_session_mode(databases: EmbeddedCluster) -> None:
         connection.execute("SET SHARD TO 1")
         with pytest.raises(psycopg.errors.FeatureNotSupported, match="session mode"):
             connection.execute("SET SHARD TO 0")
+        assert one(connection, f"{WHERE} /* pgcat: shard=1 */") == "shard1"
+        with pytest.raises(psycopg.errors.FeatureNotSupported, match="session mode"):
+            connection.execute(f"{WHERE} /* pgcat: shard=0 */")
         assert one(connection, WHERE) == "shard1"
+    with ProxyThread(config) as proxy, connect(proxy) as connection:
+        connection.execute("SET SHARD TO 2")
+        connection.execute("SET SHARD TO 0")
+        assert one(connection, WHERE) == "shard0"
+        assert one(connection, WHERE) == "shard0"
 
 
 def test_the_console_lists_all_shards(proxy: ProxyThread, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
@@ -255,3 +263,19 @@ def test_reload(databases: EmbeddedCluster, tmp_path: Path) -> None:
                 lost.execute(WHERE)
         lost.execute("SET SHARD TO 0")
         assert one(lost, WHERE) == "shard0"
+
+
+def test_positions_are_those_of_the_shard(databases: EmbeddedCluster) -> None:
+    """Each shard has a log of its own: what has been written on one says nothing about another's replicas."""
+    with ProxyThread(sharded(databases, 'read_after_write = "lsn"')) as proxy, connect(proxy) as connection:
+        connection.execute("SET SHARD TO 1")
+        connection.execute("insert into data values (99, 'here')")
+        assert one(connection, "select value from data where id = 99") == "here"
+        position = one(connection, "SHOW pgcat.lsn")
+        assert position
+        connection.execute("SET SHARD TO 0")
+        assert one(connection, "select count(*) from data where id = 99") == 0
+        assert one(connection, "SHOW pgcat.lsn") == ""
+        connection.execute("SET SHARD TO 1")
+        assert one(connection, "select value from data where id = 99") == "here"
+        assert one(connection, "SHOW pgcat.lsn") == position
