@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..config.model import PoolMode
 from ..routing.effects import Effect
-from .freshness import Writer
+from .observing import Observer
 
 if TYPE_CHECKING:
     from ..routing.route import Route
 
 
-class Chooser(Writer):
+class Chooser(Observer):
     """A session that knows where its client's requests go."""
 
     __slots__ = ()
@@ -21,7 +21,8 @@ class Chooser(Writer):
         downstream = self.downstream
         router = self.router
         if self.mode is PoolMode.SESSION:
-            return router.session
+            self.hint = None
+            return self.heed(batch, router.session) if self.cluster.sharded else router.session
         texts = downstream.texts
         if downstream.doubtful:
             route = router.unknown
@@ -35,6 +36,8 @@ class Chooser(Writer):
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
+        if self.cluster.activity is not None:
+            route = self.observe(self.cluster.activity, batch, route)
         self.hint = None
         names = self.names if downstream.named else None
         if b"/*" in batch or self.cluster.hints.everywhere or (names is not None and names.may_hint(downstream)):

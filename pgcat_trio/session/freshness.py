@@ -56,7 +56,7 @@ class FreshPlace(Place):
 class Writer(Healer):
     """A session that finds what it has written."""
 
-    __slots__ = ("_fresh_until", "_position", "asking_position", "careful", "follows", "written")
+    __slots__ = ("_fresh_until", "_of_shards", "_position", "asking_position", "careful", "follows", "written")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
@@ -72,6 +72,7 @@ class Writer(Healer):
         """The server is being asked where the last commit is."""
         self._position = 0  # what replicas must have replayed, in bytes
         self._fresh_until = -math.inf  # the primary is the one to read from, by Trio's clock
+        self._of_shards: dict[int, tuple[int, float]] = {}  # the same of the shards where the session is not
         self._follow()
 
     def _follow(self) -> None:
@@ -81,6 +82,10 @@ class Writer(Healer):
     def rebind(self) -> None:
         super().rebind()
         self._follow()
+
+    def change_shard(self, left: int, entered: int) -> None:
+        self._of_shards[left] = (self._position, self._fresh_until)
+        self._position, self._fresh_until = self._of_shards.pop(entered, (0, -math.inf))
 
     # -- writes ----------------------------------------------------------------------------------------------------
 

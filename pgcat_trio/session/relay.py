@@ -134,6 +134,10 @@ class Relay(Chooser):
         elif self.leftovers is not None and self.goes_back_soon(backend):
             self._held = batch  # what is reset is to be set again first
         elif self.mode is PoolMode.SESSION:
+            self.used = True
+            if self.cluster.sharded and (objection := self.object(batch)) is not None:
+                self._deny(objection, backend, batch)
+                return
             self.note_resets(backend, batch)
             self._send_request(backend, batch, Effect.NONE)
         else:
@@ -185,8 +189,8 @@ class Relay(Chooser):
             if self.cluster.retired:
                 self.rebind()
             route = self._route(batch)
-            if self.cluster.sharded or self.overrides is not NO_OVERRIDES:
-                self.choose_shard()
+            if (self.cluster.sharded or self.overrides is not NO_OVERRIDES) and self.choose_shard():
+                route = self._route(batch)
             if route.effects is not Effect.NONE or self.objection is not None:
                 denial = self.take_objection() or self.denial(batch, route.effects)
                 if denial is not None:
@@ -206,6 +210,7 @@ class Relay(Chooser):
         route.tally.calls += 1
         self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
+            self.used = True
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
