@@ -152,7 +152,7 @@ class Relay(Chooser):
                     return
                 self.note(backend, batch, route.effects)
             route.tally.calls += 1
-            if self.follows:
+            if self.cluster.follows_writes:
                 self.note_writes(backend, route)
             first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
@@ -208,7 +208,7 @@ class Relay(Chooser):
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
-        if self.follows:
+        if self.cluster.follows_writes:
             self.note_writes(backend, route)
         downstream = self.downstream
         own_query = b""
