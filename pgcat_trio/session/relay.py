@@ -276,10 +276,9 @@ class Relay(Chooser):
                     return True
                 data = answer
             if (self._reads or self._describing) and (data or upstream.failed):
-                answer = self.mended(backend, data)
-                if answer is None:
-                    return self.backend is backend
-                data = answer
+                data = self.mended(backend, data)
+                if self.backend is not backend:
+                    return False
             if self._refusing and not upstream.expected.swallowing:
                 self._refusing = False
                 upstream.captured = None
