@@ -103,11 +103,16 @@ def parse_begin(sql: bytes) -> Begin | None:
     return None
 
 
-def sets_read_only(sql: bytes) -> bool:
-    """True for a SET TRANSACTION that makes the transaction one for a hot standby, whatever it was before."""
+def begin_with(begin: Begin, sql: bytes) -> Begin:
+    """What a transaction is after its first statement, if that is a SET TRANSACTION; as before if it is not."""
     tokens = _tokens(sql)
     modes = _modes(tokens[2:]) if tokens[:2] == ("SET", "TRANSACTION") else None
-    return modes is not None and modes.get("read_only", False) and not modes.get("serializable", False)
+    return begin if modes is None else Begin(begin.tag, **{**_said(begin), **modes})
+
+
+def _said(begin: Begin) -> dict[str, bool]:
+    said = attrs.asdict(begin, filter=lambda field, _: field.name != "tag")
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _modes(tokens: Tokens) -> dict[str, bool] | None:

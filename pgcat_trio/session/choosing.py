@@ -13,7 +13,7 @@ from .freshness import Writer
 if TYPE_CHECKING:
     from ..routing.transactions import Defaults
 
-_READ_ONLY: Final = b"BEGIN READ ONLY"
+READ_ONLY: Final = b"BEGIN READ ONLY"
 
 
 class Chooser(Writer):
@@ -56,7 +56,7 @@ class Chooser(Writer):
             return self._of_serializable(route) if defaults.serializable else route
         if not defaults.suit_standby(begin):
             return self.router.in_doubt(route)
-        return self.router.route(_READ_ONLY).with_effects(route.effects)
+        return self.router.route(READ_ONLY).with_effects(route.effects)
 
     def _of_serializable(self, route: Route) -> Route:
         if route.role is Role.PRIMARY:

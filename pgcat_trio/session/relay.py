@@ -28,7 +28,7 @@ from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
-from .choosing import Chooser
+from .beginning import Beginner
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
@@ -47,7 +47,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Chooser):
+class Relay(Beginner):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -174,7 +174,7 @@ class Relay(Chooser):
             error, self._lost = self._lost, None
             self.refuse(error)
         elif batch == encode.SYNC:
-            self._say(encode.ready_for_query())
+            self._say(encode.ready_for_query(self.idle_status))
         elif downstream.continuation or not (
             downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
         ):
@@ -183,6 +183,8 @@ class Relay(Chooser):
         else:
             if self.cluster.retired:
                 self.rebind()
+            if (self.begun is not None or self.cluster.begins_lazily) and self.hold_back(batch):
+                return
             route = self._route(batch)
             if self.cluster.sharded or self.overrides is not NO_OVERRIDES:
                 self.choose_shard()
@@ -191,6 +193,8 @@ class Relay(Chooser):
                 if denial is not None:
                     self.refuse(denial)
                     return
+            if self.begun is not None:
+                route = self.route_of_begun(route)
             place = self.place_of_read(batch, route) if self.careful and route.role is not Role.PRIMARY else None
             backend = self.cluster.acquire_nowait(route.role, self.heard_at) if place is None else None
             if backend is None:
@@ -213,6 +217,7 @@ class Relay(Chooser):
         downstream = self.downstream
         own_query = b""
         told = batch
+        first = self.begun is None
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
             told = self._translate(self.names, backend, batch, route.effects)
@@ -220,7 +225,7 @@ class Relay(Chooser):
             own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
         self._open(backend, told, own_query, downstream.markers, unsynced=downstream.unsynced)
         if self._reroutes:
-            self.keep(backend, batch, route, first=True)
+            self.keep(backend, batch, route, first=first)
 
     def _open(self, backend: Backend, batch: bytes, own_query: bytes, markers: bytes, *, unsynced: bool) -> None:
         if backend.settings is not self.settings:
@@ -230,6 +235,9 @@ class Relay(Chooser):
             backend.settings = self.settings
         if own_query:
             backend.upstream.expected.sent_own_query()
+        if self.begun is not None:
+            own_query += self.take_begin(backend)
+        if own_query:
             batch = own_query + batch
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()

@@ -159,7 +159,7 @@ class Steerer(Teller):
             downstream.unread(batch)  # what they belong to has come to its end while they waited
             return
         if backend is None:
-            self._answer(batch, codes.IDLE)
+            self._answer(batch, self.idle_status)
             return
         expected = backend.upstream.expected
         if expected.copy_in:
@@ -178,12 +178,21 @@ class Steerer(Teller):
             rest = self._give_up_rest(batch)
             if status == codes.IN_TRANSACTION:
                 status = codes.FAILED
-                assert self.backend is not None
-                self.fail_transaction(self.backend)
+                self.fail_open_transaction()
         if rest == encode.SYNC or batch[0] == codes.QUERY:
             answer.data += encode.ready_for_query(status)
         if answer.data:
             self._say(answer.data)
+
+    @property
+    def idle_status(self) -> int:
+        """The status of the client's transaction while there is no backend."""
+        return codes.IDLE
+
+    def fail_open_transaction(self) -> None:
+        """The transaction that the client is in has failed."""
+        assert self.backend is not None
+        self.fail_transaction(self.backend)
 
     def _give_up_rest(self, batch: bytes) -> bytes:
         """After an error everything is left out up to a Sync: that, if it is there already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pgcat_trio.routing.transactions import Begin, Defaults, defaults_of, end_of, parse_begin, sets_read_only
+from pgcat_trio.routing.transactions import Begin, Defaults, begin_with, defaults_of, end_of, parse_begin
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,18 @@ def test_ends(text: bytes, tag: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "is_so"),
+    ("text", "begin"),
     [
-        (b"set transaction read only", True),
-        (b"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;", True),
-        (b"set transaction read only isolation level serializable", False),
-        (b"set transaction read write", False),
-        (b"set transaction snapshot '1'", False),
-        (b"set local transaction_read_only = on", False),
-        (b"set transaction", False),
+        (b"set transaction read only", Begin("BEGIN", read_only=True)),
+        (b"SET TRANSACTION READ WRITE, NOT DEFERRABLE;", Begin("BEGIN", read_only=False, deferrable=False)),
+        (b"set transaction isolation level serializable", Begin("BEGIN", serializable=True)),
+        *((text, Begin("BEGIN")) for text in (b"set transaction", b"set transaction snapshot '1'", b"select 1")),
+        (b"set local transaction_read_only = on", Begin("BEGIN")),
+        (b"set transaction read only; select 1", Begin("BEGIN")),
     ],
 )
-def test_read_only_from_now_on(text: bytes, is_so: bool) -> None:
-    assert sets_read_only(text) is is_so
+def test_first_statement_of_a_transaction(text: bytes, begin: Begin) -> None:
+    assert begin_with(Begin("BEGIN"), text) == begin
 
 
 @pytest.mark.parametrize(
