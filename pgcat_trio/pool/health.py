@@ -20,6 +20,8 @@ from .probe import Probe, Report, is_ill
 from .server import ServerState, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..config.model import General
     from .connect import Target
     from .server import Server
@@ -82,6 +84,12 @@ class Checker:
             self._rest_scope.cancel()
         self._probe.target = target
         self.options = options
+
+    def move(self, host: str, addresses: Collection[str]) -> None:
+        """The name ``host`` stands for these addresses now: ask there, if that is where the server is."""
+        if self._probe.target.host == host and self._probe.is_astray(addresses):
+            self._probe.close()
+            self._rest_scope.cancel()
 
     async def run(self) -> None:
         """Look after the server until `scope` is cancelled; then nothing is left open, and nothing known of it."""

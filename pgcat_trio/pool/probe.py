@@ -11,8 +11,11 @@ from ..errors import ServerError, ServerLoginFailed, ServerUnavailable
 from ..wire.upstream import Upstream
 from .asking import ask
 from .connect import open_connection
+from .resolver import host_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ..config.model import General
     from ..errors import ProxyError
     from ..net.transport import Transport
@@ -130,6 +133,10 @@ class Probe:
             await trio.sleep_forever()
         else:
             self._transport.unread(await self._transport.receive())
+
+    def is_astray(self, addresses: Collection[str]) -> bool:
+        """True if it is connected to none of these addresses."""
+        return self._transport is not None and host_of(self._transport.peer) not in addresses
 
     def close(self) -> None:
         """Close the connection, if it is open. Never raises."""

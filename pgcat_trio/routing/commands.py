@@ -1,4 +1,4 @@
-"""PgCat's commands: what a client says to the proxy in the words of SQL.
+"""PgCat's commands, and EXPLAIN ROUTE: what a client says to the proxy in the words of SQL.
 
 Nothing is taken from PostgreSQL: it refuses each of these texts, as bad syntax or as a setting that cannot exist. They
 are told apart by their first words alone, so that what follows them can be refused in words that help.
@@ -46,18 +46,36 @@ class Command:
         return f"{verb} {self.subject.value.upper()}"
 
 
+@attrs.frozen
+class ExplainRoute:
+    """``EXPLAIN ROUTE`` of a text, which may have parameters."""
+
+    sql: bytes
+    tag: str = "EXPLAIN"
+
+    @property
+    def parameters(self) -> int:
+        """How many values a client may bind; nobody looks at them."""
+        tokens = (token for statement in split(self.sql) for token in statement.tokens)
+        numbers = [int(token[1:7]) for token in tokens if token[0] == "$" and token[1:].isdigit()]
+        return min(max(numbers, default=0), _MAX_PARAMETERS)
+
+
+_MAX_PARAMETERS: Final = 65535  # what a Bind can count to
+
 _GAP: Final = rb"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
 _HEAD_TEMPLATE: Final = rb"""
     GAP*+ (?: set  GAP++ (?P<set>  sharding GAP++ key | shard | server GAP++ role | primary GAP++ reads ) GAP++ to \b
             | set  GAP++ (?:session GAP++)?+ (?P<lsn> pgcat\.lsn) GAP*+ (?: = | to\b )
             | show GAP++ (?P<show> shard | server GAP++ role | primary GAP++ reads | pgcat\.lsn ) GAP*+ (?=;|\Z)
+            | explain GAP++ (?P<explain> route ) \b
           )"""
 _FLAGS: Final = re.IGNORECASE | re.VERBOSE
 _HEAD: Final = re.compile(_HEAD_TEMPLATE.replace(b"GAP", _GAP), _FLAGS).match
 _LATER_HEAD: Final = re.compile(b";" + _HEAD_TEMPLATE.replace(b"GAP", _GAP), _FLAGS).search
 _VALUE: Final = re.compile(rb"GAP*+ (?: '([^']*+)' | ([\w$+-]++) ) GAP*+ ;*+".replace(b"GAP", _GAP), _FLAGS).match
 
-_MAY_BEGIN: Final = re.compile(rb"[\s/-]|[sS][eEhH][tToO]").match
+_MAY_BEGIN: Final = re.compile(rb"[\s/-]|[sS][eEhH][tToO]|[eE][xX][pP]").match
 """What can be told at the first letters, at a third of the cost."""
 _SEMICOLON: Final = ord(";")
 
@@ -91,14 +109,16 @@ def _has_command(sql: bytes) -> bool:
     return any(statement.doubt is None and _HEAD(sql, statement.start) for statement in split(sql))
 
 
-def parse_command(sql: bytes) -> Command:
+def parse_command(sql: bytes) -> Command | ExplainRoute:
     """The command of a text for which `is_command` holds. Raises `InvalidCommand` and `FeatureNotSupported`."""
+    head = _HEAD(sql)
+    if head is not None and head["explain"] is not None:
+        return _explain(sql[head.end() :])
     if b";" in sql and len(split(sql)) > 1:
         raise FeatureNotSupported(
             "a command of the proxy's must be the only statement of a query",
             hint="Send SET SHARD, SET SERVER ROLE and the like in queries of their own.",
         )
-    head = _HEAD(sql)
     assert head is not None
     if head["show"] is not None:
         return Command(_subject(head["show"]))
@@ -110,6 +130,13 @@ def parse_command(sql: bytes) -> Command:
     if not _allowed(subject, text):
         raise InvalidCommand(f"invalid value for {Command(subject, text)}: {text[:63]!r}", hint=_hint(subject))
     return Command(subject, text)
+
+
+def _explain(sql: bytes) -> ExplainRoute:
+    """Of all that follows: what is sent at once goes to one place."""
+    if not split(sql):
+        raise InvalidCommand("EXPLAIN ROUTE needs a statement", hint="It says where that would go; nothing is run.")
+    return ExplainRoute(sql.strip(b"; \t\r\n\f\v"))
 
 
 def _subject(words: bytes) -> Subject:

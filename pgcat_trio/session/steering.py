@@ -7,6 +7,7 @@ that server is already: whoever asks for another one is told so, instead of find
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
@@ -21,6 +22,7 @@ from ..wire import codes, encode
 from ..wire.replies import QUERY_REPLY, SYNC_REPLY
 from ..wire.statements import CLOSE_COMPLETE, STAND_IN, Note, close
 from .commands import Answer, Commands
+from .explaining import explain_route
 from .leftovers import reasons
 from .names import FOREIGN
 from .telling import Teller
@@ -68,7 +70,7 @@ class Steerer(Teller):
     ) -> None:
         super().__init__(client, gateway, cluster, user, database, settings)
         self.overrides: Overrides = NO_OVERRIDES
-        self._commands = Commands(self._obey)
+        self._commands = Commands(self._obey, partial(explain_route, self))
         self.downstream.claims = self._commands.claims
         self.hint: Hint | None = None
         """What the batch that was routed last says about where it belongs."""
