@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..config.model import PoolMode, Role
+from ..config.model import PoolMode, ReadAfterWrite, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
 from ..routing.activity import Activity
@@ -73,11 +73,17 @@ class Cluster:
         self._live = self.balancer.live
         self._chosen: Pool | None = None  # whose turn it was when there was no backend
         self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
+        self.follow()
 
     @property
     def name(self) -> str:
         """For logs and messages: database and user."""
         return f"{self.config.name}/{self.user.username}"
+
+    def follow(self) -> None:
+        """What sessions look up for each request, by the configuration in force."""
+        self.follows_writes = self.config.read_after_write is not ReadAfterWrite.OFF
+        self.begins_lazily = self.config.lazy_begin and self.user.pool_mode is PoolMode.TRANSACTION
 
     @property
     def healthy(self) -> bool:

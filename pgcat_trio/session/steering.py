@@ -7,7 +7,6 @@ that server is already: whoever asks for another one is told so, instead of find
 from __future__ import annotations
 
 import random
-from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -165,17 +164,10 @@ class Steerer(Teller):
             number = default_shard(cluster)
         if number < len(shards):
             self.cluster = shards[number]
-            if self.cluster is cluster:
-                return False
-            self.change_shard(cluster.shard, number)
-            return True
+            return self.cluster is not cluster
         if self.objection is None:
             self.objection = no_such_shard(number, len(shards), " any more")
         return False
-
-    @abstractmethod
-    def change_shard(self, left: int, entered: int) -> None:
-        """The session goes from one shard to another: what it knows about servers is another thing there."""
 
     def object(self, batch: bytes) -> ProxyError | None:
         """Why a batch must not go to the backend that is held for the whole session: a hint says so."""
@@ -197,7 +189,7 @@ class Steerer(Teller):
             downstream.unread(batch)  # what they belong to has come to its end while they waited
             return
         if backend is None:
-            self._answer(batch, codes.IDLE)
+            self._answer(batch, self.idle_status)
             return
         expected = backend.upstream.expected
         if expected.copy_in:
@@ -216,12 +208,21 @@ class Steerer(Teller):
             rest = self._give_up_rest(batch)
             if status == codes.IN_TRANSACTION:
                 status = codes.FAILED
-                assert self.backend is not None
-                self.fail_transaction(self.backend)
+                self.fail_open_transaction()
         if rest == encode.SYNC or batch[0] == codes.QUERY:
             answer.data += encode.ready_for_query(status)
         if answer.data:
             self._say(answer.data)
+
+    @property
+    def idle_status(self) -> int:
+        """The status of the client's transaction while there is no backend."""
+        return codes.IDLE
+
+    def fail_open_transaction(self) -> None:
+        """The transaction that the client is in has failed."""
+        assert self.backend is not None
+        self.fail_transaction(self.backend)
 
     def _give_up_rest(self, batch: bytes) -> bytes:
         """After an error everything is left out up to a Sync: that, if it is there already."""
