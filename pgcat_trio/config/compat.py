@@ -71,7 +71,6 @@ NOT_BUILT: Final = (
         {("general", "enable_prometheus_exporter"): bool},
         (("general", "prometheus_exporter_port"),),
     ),
-    Feature("the DNS cache is", {("general", "dns_cache_enabled"): bool}, (("general", "dns_max_ttl"),)),
     Feature(
         "auth_query is",
         {("general", "auth_query"): _is_set, ("pools", "*", "auth_query"): _is_set},

@@ -13,6 +13,7 @@ import attrs
 
 from ..config.keys import key_of
 from ..config.model import Pool as PoolConfig
+from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from .catalog import CatalogKeeper
 from .settings import Tracking
@@ -37,6 +38,7 @@ def adapt(cluster: Cluster, config: PoolConfig, user: User) -> None:
     """Put the limits, timeouts and routing of ``config`` and ``user`` in force; the servers are not looked at."""
     if _routing(config) != _routing(cluster.config):
         _reroute(cluster, config)
+    cluster.hints = Hints(config)
     if cluster.statements is not None:
         cluster.statements.resize(config.prepared_statements_cache_size)
     if config.track_parameters != cluster.config.track_parameters:

@@ -16,6 +16,7 @@ import trio
 from ..config.model import PoolMode, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
+from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from . import failover
 from .balancing import Balancer
@@ -47,8 +48,10 @@ class Cluster:
         self.shard = shard
         self.shards: tuple[Cluster, ...] = (self,)
         """The clusters of all shards of the pool, by their numbers; this one is among them."""
+        self.sharded = False
         self.routers = Routers(config)
         self.router = self.routers.usual
+        self.hints = Hints(config)
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
@@ -65,12 +68,18 @@ class Cluster:
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
+        self._chosen: Pool | None = None  # whose turn it was when there was no backend
         self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
     def name(self) -> str:
         """For logs and messages: database and user."""
         return f"{self.config.name}/{self.user.username}"
+
+    @property
+    def healthy(self) -> bool:
+        """True unless all of its servers are banned."""
+        return any(not pool.server.banned for pool in self.pools)
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
@@ -125,9 +134,12 @@ class Cluster:
             return live[0].take_idle(now)
         for pool in self.balancer.next_order(live):
             backend = pool.take_idle(now)
-            if backend is not None or not pool.full:
-                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+            if backend is not None:
                 return backend
+            if not pool.full:
+                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+                self._chosen = pool
+                return None
         return None
 
     def candidates(self, waiter: Waiter) -> Sequence[Pool]:
@@ -137,12 +149,16 @@ class Cluster:
         behind all the same (PgCat unbans them all then).
         """
         balancer, role = self.balancer, waiter.role
-        choices: list[Sequence[Pool]] = [balancer.order(balancer.live[role])]
+        chosen, self._chosen = self._chosen, None
+        live: Sequence[Pool] = balancer.order(balancer.live[role])
+        if chosen is not None and chosen in live:
+            live = (chosen, *(pool for pool in live if pool is not chosen))
+        choices = [live]
         if waiter.may_write:
             choices.append(balancer.live[Role.PRIMARY])
         choices.append(balancer.order(balancer.usable[role]))
         for pools in choices:
-            untried = [pool for pool in pools if pool not in waiter.failed]
+            untried = [pool for pool in pools if pool not in waiter.failed and waiter.accepts(pool)]
             if untried:
                 return untried
         return ()
@@ -234,8 +250,7 @@ class Cluster:
         elif dialing:
             hint = "The server has not answered to a new connection yet."
         return PoolExhausted(
-            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s",
-            hint=hint,
+            f"no backend of pool {self.name} became free within {self.user.wait_timeout_s:g} s", hint=hint
         )
 
     def sweep(self, now: float) -> None:

@@ -38,6 +38,11 @@ class Fleet:
             known = self.servers[address] = Server(address, ban_time_s)
         return known
 
+    def move(self, host: str, addresses: Collection[str]) -> None:
+        """The name ``host`` stands for these addresses now."""
+        for checker in self._checkers.values():
+            checker.move(host, addresses)
+
     def settle(self, clusters: Collection[Cluster], options: General) -> None:
         """Look after the servers of these clusters, and no others: after the start and after each reload.
 

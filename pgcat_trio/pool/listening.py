@@ -44,6 +44,8 @@ LINGER_S: Final = 10.0
 MARKS: Final = b"pgcat-trio marks " + secrets.token_hex(8).encode()
 """The channel of the marks of this process."""
 
+UNLISTEN_MARKS: Final = f'UNLISTEN "{MARKS.decode()}"'
+
 _numbers: Final = itertools.count(1)
 
 

@@ -19,11 +19,12 @@ from ..wire import encode
 from .exchange import clean, exchange, send_cancel
 from .listening import Switchboard
 from .opening import Opening
+from .resolver import host_of
 from .settings import USUAL, Tracking
 from .usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from ..config.model import General, Role, User
     from ..net.poller import Poller
@@ -236,10 +237,20 @@ class Pool(Opening):
 
     def replace_backends(self, reason: str) -> None:
         """Close the idle backends now and the others when they come back."""
-        for backend in self.backends:
+        self._replace(list(self.backends), reason)
+
+    def move(self, addresses: Collection[str]) -> None:
+        """The server's name stands for these addresses now: replace the backends that are connected to others."""
+        stale = [backend for backend in self.backends if host_of(backend.transport.peer) not in addresses]
+        self._replace(stale, "the server's name has another address")
+
+    def _replace(self, stale: Iterable[Backend], reason: str) -> None:
+        for backend in stale:
             backend.retired = True
-        while (idle := self.take_unchecked()) is not None:
-            self.close(idle, reason)
+        for backend in [backend for backend in self.idle if backend.retired]:
+            self.idle.remove(backend)
+            backend.transport.unwatch()
+            self.close(backend, reason)
 
     def _forget_server(self) -> None:
         """Care no more for a server of which nothing is left to end."""

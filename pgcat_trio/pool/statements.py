@@ -2,6 +2,10 @@
 
 Clients have names of their own for them (`session.prepared`); servers know them by a name of ours, which is never used
 for anything else as long as the process lives.
+
+What a text means changes with the tables in it, and a server holds a client to what it was when the client prepared it:
+the types that were inferred for its parameters stay, and so must the columns. So there is one statement for each
+`Description` of the same Parse, and whoever prepares it learns from the server which one it is.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from ..wire.statements import PREFIX
 
 if TYPE_CHECKING:
     from ..routing.route import Route, Router
+    from ..wire.descriptions import Description
     from ..wire.statements import Note
 
 _numbers: Final = itertools.count(1)
@@ -24,11 +29,14 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_era", "_route", "name", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "description", "has_comment", "name", "tail")
 
-    def __init__(self, tail: bytes) -> None:
+    def __init__(self, tail: bytes, description: Description | None = None) -> None:
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
+        self.description = description
+        """What it is for all who have it; None while no server has said it."""
+        self.has_comment = b"/*" in tail
         self._era: object = None
         self._route: Route | None = None
 
@@ -36,6 +44,16 @@ class Statement:
     def text(self) -> bytes:
         """The SQL."""
         return self.tail.partition(b"\0")[0]
+
+    @property
+    def definition(self) -> bytes:
+        """As ``tail``, with the types that a server has inferred."""
+        return self.tail if self.description is None else self.text + b"\0" + self.description.types
+
+    @property
+    def may_change(self) -> bool:
+        """True if a server that prepares it now may find other columns than those that clients go by."""
+        return self.description is not None and self.description.columns is not None
 
     def route(self, router: Router) -> Route:
         """Where this router sends the text; remembered for as long as the router decides alike."""
@@ -51,7 +69,8 @@ class Statements:
     def __init__(self, size: int) -> None:
         self.size = size
         """How many statements one backend may have prepared."""
-        self._by_tail: WeakValueDictionary[bytes, Statement] = WeakValueDictionary()
+        self._by_tail: WeakValueDictionary[bytes, Statement] = WeakValueDictionary()  # the last one of each
+        self._versions: WeakValueDictionary[tuple[bytes, Description], Statement] = WeakValueDictionary()
         self._recent: TextCache[Statement] = TextCache(size, max_total_bytes=MAX_TOTAL_BYTES)
 
     def find(self, tail: bytes) -> Statement:
@@ -67,14 +86,20 @@ class Statements:
         """So many from now on; a backend that has more closes some when it prepares the next."""
         self.size = self._recent.max_entries = size
 
-    def renew(self) -> None:
-        """Whoever parses from now on gets new statements: the tables have changed.
+    def described(self, statement: Statement, description: Description) -> Statement:
+        """What someone has who has just prepared this, and is told that: another statement if the tables have changed.
 
-        Those who have a name for an old one keep it, and learn from the server that it is out of date, as they would
-        without a proxy.
+        Those who have it from before keep the old one, and a server refuses it to them, as it would without a proxy.
         """
-        self._by_tail = WeakValueDictionary()
-        self._recent = TextCache(self.size, max_total_bytes=MAX_TOTAL_BYTES)
+        if statement.description is None:
+            statement.description = description
+            self._versions[statement.tail, description] = statement
+        elif statement.description != description:
+            tail = statement.tail
+            statement = self._versions.get((tail, description)) or Statement(tail, description)
+            self._versions[tail, description] = self._by_tail[tail] = statement
+            self._recent.put(tail, statement)
+        return statement
 
 
 class Prepared:
@@ -105,6 +130,11 @@ class Prepared:
         self.names.move_to_end(statement.name)
         self.hits += 1
         return True
+
+    def disown(self, name: bytes) -> None:
+        """What the backend has by this name of ours is not what it should be: close it when room is made."""
+        if self.names.pop(name, None) is not None:
+            self.leftovers.append(name)
 
     def forget(self) -> None:
         """Nothing is known any more. What was about to be undone in the old book stays there."""

@@ -21,13 +21,14 @@ from ..pool.connect import Target
 from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
+from ..pool.resolver import Resolver
 from ..pool.usage import Usages
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from ..config.model import Config, Secret, Shard, User
     from ..config.model import Pool as PoolConfig
@@ -54,6 +55,7 @@ class Directory:
         self._verifiers: dict[tuple[str, str], ScramVerifier] = {}
         self._mock_secret = secrets.token_bytes(32)
         self._ssl_context = context_of(config)
+        self.resolver = Resolver(lambda: self.config.general, self._hosts, self._moved)
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
@@ -98,6 +100,16 @@ class Directory:
         """Every pool of every cluster."""
         for cluster in self.clusters.values():
             yield from cluster.pools
+
+    def _hosts(self) -> set[str]:
+        return {pool.target.host for pool in self.pools()}
+
+    def _moved(self, host: str, addresses: Collection[str]) -> None:
+        """A name stands for these addresses now."""
+        for pool in self.pools():
+            if pool.target.host == host:
+                pool.move(addresses)
+        self.fleet.move(host, addresses)
 
     def leaving(self) -> list[tuple[tuple[str, str], Pool]]:
         """The pools that reloads have retired, as long as somebody has a backend of theirs; by database and user."""
@@ -209,6 +221,7 @@ class Directory:
             password=password.reveal() if password is not None else None,
             ssl_mode=self.config.general.server_tls,
             ssl_context=self._ssl_context,
+            resolver=self.resolver,
         )
 
 

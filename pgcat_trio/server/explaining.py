@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+import attrs
+
 from ..config.model import PoolMode, Role
 from ..errors import ConfigError
 from ..routing.explain import Candidate, balancing, explain
@@ -29,6 +31,7 @@ def explain_statement(pool: Pool, user: User, sql: bytes) -> list[Row]:
         raise ConfigError("there is no statement")
     shard = pool.default_shard if isinstance(pool.default_shard, int) else 0
     explanation = explain(Router.for_pool(pool), sql, pooled_by_session=user.pool_mode is PoolMode.SESSION)
+    explanation = attrs.evolve(explanation, remembered=None)
     servers = [Candidate(f"{server.host}:{server.port}", server.role) for server in pool.shards[shard].servers]
     fitting = [server for server in servers if explanation.route.role in (Role.ANY, server.role)]
     if not fitting and explanation.route.fallback_to_primary:

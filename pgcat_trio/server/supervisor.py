@@ -141,6 +141,7 @@ class Supervisor:
                 process.start_soon(self._sweep)
                 async with trio.open_nursery() as pools:
                     self._directory = Directory(self._config, pools, self.poller)
+                    pools.start_soon(self._directory.resolver.run)
                     try:
                         await self._serve(listeners, task_status)
                     except ConfigError as error:
@@ -176,7 +177,8 @@ class Supervisor:
             await trio.lowlevel.checkpoint()  # who was accepted last is in `connections` now
             self.ending.watch(sessions)
         self.ending.over()
-        errands = [errand for pool in self.directory.pools() for errand in pool.errands]
+        pools = [*self.directory.pools(), *(pool for _, pool in self.directory.leaving())]
+        errands = [errand for pool in pools for errand in pool.errands]
         await see_off(errands, _LAST_ERRANDS_S)
 
     def forget(self, connection: Connection) -> None:

@@ -21,7 +21,7 @@ from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
 from ..wire.prelude import ends_in_description, first_error, says_nothing
-from ..wire.statements import is_stale, messages_in, name_at
+from ..wire.statements import messages_in, name_at
 from ..wire.usual import OTHER
 from . import answers
 from .lease import Place
@@ -50,6 +50,9 @@ _STANDBY_ERRORS: Final = {
 """What a hot standby answers and a primary does not, by SQLSTATE (messages are translated), and whether that says
 something about the statement. Where it was another error of that SQLSTATE, the primary answers with it once more.
 PostgreSQL manual, "Hot Standby"; recovery conflicts that end the connection are losses."""
+
+_OUT_OF_DATE: Final = "RevalidateCachedQuery"
+"""The routine that says a prepared statement's columns have changed, also by 0A000: any server would."""
 
 _TO_PRIMARY: Final = Route(Role.PRIMARY, "a replica could not run it", NO_EFFECT, False)
 _ELSEWHERE: Final = Route(Role.REPLICA, "the replica that ran it was lost", NO_EFFECT, True)
@@ -109,6 +112,7 @@ class Healer(Steerer):
             route.role is not Role.PRIMARY
             and route.effects is NO_EFFECT
             and self.leftovers is None
+            and self._rest is None
             and not (downstream.continuation or downstream.doubtful)
             and len(self._reads) + len(batch) <= LARGE_BYTES
         )
@@ -182,7 +186,7 @@ class Healer(Steerer):
         if body is None:
             return None
         error = error_fields(body)
-        return error if error.get("C") in _STANDBY_ERRORS and not is_stale(error) else None
+        return error if error.get("C") in _STANDBY_ERRORS and error.get("R") != _OUT_OF_DATE else None
 
     def _heal(self, backend: Backend, error: dict[str, str]) -> None:
         sqlstate = error.get("C", "")
@@ -258,7 +262,7 @@ class Healer(Steerer):
             self._take_trouble(self.names, backend)
             self.names.unnamed_there = FOREIGN
             self.names.rewind(reads)
-            batch = translate(self.names, reads, backend, NO_EFFECT, unsynced=False)
+            batch, _ = translate(self.names, reads, backend, NO_EFFECT, unsynced=False, waits=False)
         else:
             batch = reads
         self._open(backend, batch, b"", markers, unsynced=False)

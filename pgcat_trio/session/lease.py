@@ -20,6 +20,7 @@ from ..config.model import PoolMode
 from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
 from ..pool.waiting import ClusterRetired, Waiter
 from ..routing.effects import Effect
+from ..wire import codes
 from ..wire.downstream import Downstream
 from .turns import Turns
 
@@ -69,6 +70,7 @@ class Lease(Turns, ABC):
     __slots__ = (
         "_held",
         "_refusing",
+        "_settings_before",
         "backend",
         "checkout_failures",
         "closing",
@@ -96,6 +98,7 @@ class Lease(Turns, ABC):
         self.user = user
         self.database = database
         self.settings = settings
+        self._settings_before: Settings | None = None  # the transaction under way has changed them
         self.downstream = Downstream(gateway.general.max_message_bytes)
         self.backend: Backend | None = None
         self.place: Place | None = None
@@ -269,9 +272,13 @@ class Lease(Turns, ABC):
             return
         self.timed_out = False
         if self.leftovers is None and self.mode is not PoolMode.SESSION:
-            self.release()
+            self.give_back(backend)
         if self.closing and not self._held:
             self.finish(ShuttingDown("terminating connection due to administrator command"))
+
+    def give_back(self, backend: Backend) -> None:
+        """The backend is not needed any more: release it, now or soon."""
+        self.release()
 
     def release(self) -> None:
         """Give the backend back, in whatever state it is. Synchronous and total."""
@@ -293,12 +300,17 @@ class Lease(Turns, ABC):
                 backend.effects |= Effect.UNKNOWN
             self.leftovers = None
             self._refusing = False
+            self._settings_before = None
             backend.pool.release(backend, now)
 
     def parameters_changed(self, backend: Backend) -> None:
         """The server reported settings that follow the client."""
         changes = backend.take_changed_parameters()
         if changes:
+            if self._settings_before is None:
+                self._settings_before = self.settings
+            if backend.upstream.status == codes.IDLE and backend.upstream.expected.settled:
+                self._settings_before = None  # they have been committed
             self.settings = self.settings.with_changes(changes)
             if self.cluster.config.log_client_parameter_status_changes:
                 for name, value in changes:

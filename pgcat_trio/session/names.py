@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from ..errors import TooManyStatements
 from ..wire import codes
+from ..wire.descriptions import description_of
 from ..wire.statements import messages_in, name_at
 from ..wire.usual import BOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ..pool.statements import Statement, Statements
+    from ..pool.statements import Prepared, Statement, Statements
     from ..routing.route import Route, Router
     from ..wire.downstream import Downstream
 
@@ -107,6 +108,11 @@ class Names:
                 return statement.route(router)
         return router.route_batch([*downstream.texts, *self.bound(batch, downstream)])
 
+    def may_hint(self, downstream: Downstream) -> bool:
+        """False if no statement that a batch names has a comment."""
+        statement = self.by_name.get(downstream.subject) if downstream.shape == BOUND else None
+        return statement is None or statement.has_comment
+
     def text(self, name: bytes) -> bytes | None:
         """The SQL of the statement of this name, b"" for the unnamed one."""
         statement = self.by_name.get(name)
@@ -127,6 +133,15 @@ class Names:
         names[name] = statement
         self.text_bytes += len(statement.tail)
         return partial(self._take_out, name)
+
+    def learn(self, name: bytes, statement: Statement, prepared: Prepared, types: bytes, row: bytes | None) -> None:
+        """What a server says of what a client has just prepared: it may be another statement than it was taken for."""
+        current = self.statements.described(statement, description_of(statement.text, types, row))
+        if current is statement:
+            return
+        if self.by_name.get(name) is statement:
+            self.by_name[name] = current
+        prepared.disown(statement.name)
 
     def define_unnamed(self, tail: bytes | None) -> Callable[[bool], None]:
         """A client's Parse, Close or loss (None) of the unnamed statement. What takes it back must be told if skipped.
@@ -179,20 +194,11 @@ class Names:
     def rewind(self, batch: bytes) -> None:
         """Go back to before a batch of which the server has carried out no statement, to translate it once more.
 
-        What it prepared itself is not defined any more; what else it names stands for what a new Parse of the same text
-        would be, which is something else after `Statements.renew`.
+        What it prepared itself is not defined any more.
         """
-        for kind, start, stop in messages_in(batch):
-            if kind not in (codes.PARSE, codes.BIND, codes.DESCRIBE):
-                continue
-            at = start + 5 if kind == codes.PARSE else name_at(batch, start, stop)
-            name = batch[at : batch.find(0, at)] if at else b""
-            if name not in self.by_name:
-                continue
+        for kind, start, _ in messages_in(batch):
             if kind == codes.PARSE:
-                self._take_out(name)
-            else:
-                self.by_name[name] = self.statements.find(self.by_name[name].tail)
+                self._take_out(batch[start + 5 : batch.find(0, start + 5)])
 
     def _take_out(self, name: bytes) -> Statement | None:
         statement = self.by_name.pop(name, None)

@@ -5,6 +5,10 @@ message that needs it, and the replies to that are swallowed. A client's message
 server in its place: so it is the server that keeps replies in order, skips what comes after an error, and says what is
 wrong, in its own words. A name that is nobody's goes to the server as it is, which knows no such statement either.
 
+A client may go by the columns that its statement had when it was prepared, and a server refuses to return others. What
+a backend lacks, it prepares of the tables as they are: so what follows waits until it has said which columns there are
+(`session.checks`).
+
 The unnamed statement stays unnamed. A client that uses it on a backend on which it has not prepared it is given it
 again first, or what others have left there is closed: nobody gets at another's.
 """
@@ -19,21 +23,26 @@ from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes, encode
 from ..wire.downstream import may_deallocate
+from ..wire.replies import COPY_END
 from ..wire.statements import (
     BIND_COMPLETE,
     CLOSE_COMPLETE,
     DEALLOCATE_STAND_IN,
     DEFINE_STAND_IN,
+    OUT_OF_DATE,
     PARSE_COMPLETE,
     PREFIX,
     STAND_IN,
     UNANSWERED,
+    DescribedNote,
     close,
+    describe,
     messages_in,
     name_at,
     parse,
     prepare,
 )
+from .checks import Check
 from .deallocate import clears, deallocated
 from .names import FOREIGN, NOTHING, OWN
 from .splice import Splice
@@ -60,11 +69,23 @@ def bind_renamed(bind: bytes, name: bytes, other: bytes) -> bytes:
     return _BIND.pack(codes.BIND, length, 0) + other + bind[6 + len(name) :]
 
 
-def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, unsynced: bool) -> bytes:
+def translate(
+    names: Names,
+    batch: bytes,
+    backend: Backend,
+    effects: Effect,
+    *,
+    unsynced: bool,
+    check: Check | None = None,
+    waits: bool = True,
+) -> tuple[bytes, Check | None]:
     """The bytes for a backend; what it will reply to them is noted in its codec.
 
     ``effects`` are those of `FORGETFUL` that the batch has; ``unsynced`` is what `wire.downstream` says about it. To be
     called right before `ExpectedReplies.sent`. Raises `TooManyStatements`, which must end the session.
+
+    With a `Check` these are the bytes for the beginning of the batch: what is from there on is to be translated when it
+    is known what has become of the check, which is given then. Unless it ``waits``, there is none.
     """
     expected = backend.upstream.expected
     forgetful = effects is not NO_EFFECT
@@ -73,12 +94,15 @@ def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, 
         backend.prepared.forget()
     if expected.settled:
         names.settle()
-    translation = _Translation(names, batch, backend, forgetful)
+    translation = _Translation(names, batch, backend, forgetful, check, waits=waits)
     if unsynced and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
         translation.guard_unnamed()  # later may be too late: the server skips what comes after an error
     try:
         for kind, start, stop in messages_in(batch):
             translation.message(kind, start, stop)
+            if translation.check is not None:
+                translation.guard_unnamed()
+                break
     except BaseException:
         backend.prepared.forget()  # nothing of this will be sent
         raise
@@ -86,15 +110,17 @@ def translate(names: Names, batch: bytes, backend: Backend, effects: Effect, *, 
         translation.put_down()
     if unknown:
         backend.prepared.forget()
-    return translation.result()
+    return translation.result(), translation.check
 
 
 class _Translation(Splice):
     """One batch on its way to one backend."""
 
-    __slots__ = ("_begun", "_copying", "_forgetful", "_names", "_prepared")
+    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_names", "_prepared", "_waits", "check")
 
-    def __init__(self, names: Names, batch: bytes, backend: Backend, forgetful: bool) -> None:
+    def __init__(
+        self, names: Names, batch: bytes, backend: Backend, forgetful: bool, checked: Check | None, *, waits: bool
+    ) -> None:
         super().__init__(batch, backend)
         expected = backend.upstream.expected
         self._names = names
@@ -102,6 +128,10 @@ class _Translation(Splice):
         self._copying = expected.copy_in
         self._forgetful = forgetful
         self._begun = expected.unsynced  # the request has messages before this one
+        self._checked = checked  # for its first message
+        self._waits = waits
+        self.check: Check | None = None
+        """What must be known before more can be translated."""
 
     def message(self, kind: int, start: int, stop: int) -> None:
         """Translate a message, if its name must change, and note its replies."""
@@ -149,13 +179,37 @@ class _Translation(Splice):
         if not name:
             self._bring_unnamed(start)
         elif name in names.by_name:
-            statement = names.by_name[name]
-            if not self._prepared.has(statement, self._request):
-                self._insert(start, self._prepare(statement))
-            self._rename(start, stop, at, end, statement.name)
+            ours = self._bring(names.by_name[name], start)
+            if self.check is not None:
+                return
+            self._rename(start, stop, at, end, ours)
         else:
             self._keep_apart(name, start)
         self._forget(text)
+
+    def _bring(self, statement: Statement, start: int) -> bytes:
+        """A statement must be there for the message that starts here: by the name that is returned."""
+        checked = None if start else self._checked
+        if checked is not None and checked.refused:
+            return OUT_OF_DATE
+        if checked is not None and statement.name in self._prepared.names:
+            return statement.name
+        if not self._prepared.has(statement, self._request):
+            definition = self._prepare(statement)
+            if checked is None and statement.may_change and self._may_wait:
+                self.check = Check(start, statement, self._prepared)
+                self._notes.append(self.check.note)
+                self._end_with(start, definition + describe(statement.name) + encode.FLUSH)
+            else:
+                self._insert(start, definition)
+        return statement.name
+
+    @property
+    def _may_wait(self) -> bool:
+        """False where nothing can be prepared anyway, or copy data may be read."""
+        expected = self._backend.upstream.expected
+        fails = expected.skipping or (expected.settled and self._backend.upstream.status == codes.FAILED)
+        return self._waits and not (fails or self._copying or COPY_END in expected.queue)
 
     def _forget(self, text: bytes) -> None:
         """A text that may take names away, and statements from the backend, is about to be run."""
@@ -216,7 +270,8 @@ class _Translation(Splice):
             statement = self._names.statements.find(batch[end + 1 : stop])
             undo = self._names.define(name, statement)
             # A server analyses a text at each Parse, for its tables may have changed: so this is one, too.
-            self._replace(start, stop, self._prepare(statement, undo))
+            self._replace(start, stop, self._prepare(statement, undo) + describe(statement.name))
+            self._notes.append(DescribedNote(partial(self._names.learn, name, statement, self._prepared)))
 
     def _parse_unnamed(self, start: int, stop: int) -> None:
         """It takes the place of the last one also if it fails, but not if it is skipped after an error."""
@@ -292,7 +347,7 @@ class _Translation(Splice):
                 undo()
 
         note.undo = failed
-        return evictions + prepare(statement.name, statement.tail)
+        return evictions + prepare(statement.name, statement.definition if undo is None else statement.tail)
 
     def _drop(self, name: bytes) -> bytes:
         """Close one of our statements on the backend."""

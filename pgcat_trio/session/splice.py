@@ -19,7 +19,7 @@ _HEADER: Final = struct.Struct("!BI")
 class Splice:
     """One batch on its way to one backend. Changes and notes go from its beginning to its end."""
 
-    __slots__ = ("_backend", "_batch", "_copied", "_notes", "_out", "_request", "needs_notes")
+    __slots__ = ("_backend", "_batch", "_copied", "_ends", "_notes", "_out", "_request", "needs_notes")
 
     def __init__(self, batch: bytes, backend: Backend) -> None:
         self._batch = batch
@@ -27,12 +27,15 @@ class Splice:
         self._request = backend.upstream.statements.request
         self._out: list[bytes] = []
         self._copied = 0  # how much of the batch is in `_out`
+        self._ends = False  # that is all that is sent
         self._notes: list[Note] = []
         self.needs_notes = bool(backend.upstream.statements)
         """False while the codec can do without the notes."""
 
     def result(self) -> bytes:
         """The bytes for the backend."""
+        if self._ends:
+            return b"".join(self._out)
         if not self._out:
             return self._batch
         self._out.append(self._batch[self._copied :])
@@ -69,6 +72,11 @@ class Splice:
 
     def _insert(self, at: int, data: bytes) -> None:
         self._replace(at, at, data)
+
+    def _end_with(self, at: int, data: bytes) -> None:
+        """Leave out what follows."""
+        self._replace(at, len(self._batch), data)
+        self._ends = True
 
     def _replace(self, start: int, stop: int, data: bytes) -> None:
         self._out.append(self._batch[self._copied : start])

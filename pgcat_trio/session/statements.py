@@ -12,9 +12,9 @@ from ..config.model import PoolMode
 from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes
-from ..wire.downstream import LARGE_BYTES
+from ..wire.downstream import LARGE_BYTES, MARKERS
 from ..wire.messages import error_fields
-from ..wire.statements import is_missing, is_stale, messages_in, misses_type, nothing_done, our_name, with_name
+from ..wire.statements import OUT_OF_DATE, is_missing, messages_in, nothing_done, our_name, with_name, with_reason
 from ..wire.usual import PARSED, QUERY
 from .lease import Lease
 from .names import OWN, Names
@@ -25,13 +25,26 @@ if TYPE_CHECKING:
     from ..pool.cluster import Cluster
     from ..pool.settings import Settings
     from ..routing.route import Route
+    from .checks import Check
     from .gateway import Gateway
+
+
+class Rest:
+    """What is known of a batch of which only the beginning has been sent, see `session.checks`."""
+
+    __slots__ = ("check", "effects", "markers", "unsynced")
+
+    def __init__(self, check: Check, effects: Effect, markers: bytes, unsynced: bool) -> None:
+        self.check = check
+        self.effects = effects
+        self.markers = markers
+        self.unsynced = unsynced
 
 
 class Translator(Lease):
     """A lease whose client's statement names are its own, where the pool translates them."""
 
-    __slots__ = ("_again", "_aside", "names")
+    __slots__ = ("_again", "_aside", "_rest", "names")
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
         super().__init__(gateway, cluster, user, database, settings)
@@ -42,6 +55,7 @@ class Translator(Lease):
             self.downstream.watching = True
         self._again: bytes | None = None  # the batch under way
         self._aside = b""  # the beginning of an answer that the client may not have to see
+        self._rest: Rest | None = None  # about `_held`, if that is no whole batch
 
     @abstractmethod
     def _send(self, backend: Backend, batch: bytes, markers: bytes, unsynced: bool) -> None:
@@ -96,14 +110,46 @@ class Translator(Lease):
                 and upstream.status == codes.IDLE
             ):
                 self._again = batch
-        return translate(names, batch, backend, effects, unsynced=downstream.unsynced)
+        return self._translate_part(names, backend, batch, effects)
+
+    def _translate_part(
+        self, names: Names, backend: Backend, batch: bytes, effects: Effect, check: Check | None = None
+    ) -> bytes:
+        """Up to where a check is to be made: then `downstream` describes what is sent, and the rest is held back."""
+        downstream = self.downstream
+        data, check = translate(names, batch, backend, effects, unsynced=downstream.unsynced, check=check)
+        if check is not None:
+            count = sum(kind in MARKERS for kind, _, _ in messages_in(batch[: check.at]))
+            self._rest = Rest(check, effects, downstream.markers[count:], downstream.unsynced)
+            self._held = batch[check.at :]
+            self._again = None
+            downstream.markers, downstream.unsynced = downstream.markers[:count], True
+        return data
+
+    def _send_rest_of_batch(self, backend: Backend) -> bool:
+        """Go on with what a check has held back; False if its answer is still to come."""
+        rest, names = self._rest, self.names
+        if rest is None or names is None or backend.upstream.statements.awaits(rest.check.note):
+            return False
+        batch, self._held, self._rest = self._held, b"", None
+        downstream = self.downstream
+        downstream.markers, downstream.unsynced = rest.markers, rest.unsynced
+        self.asking(backend)
+        data = self._translate_part(names, backend, batch, rest.effects, rest.check)
+        self._send(backend, data, downstream.markers, downstream.unsynced)
+        return True
+
+    def _lose_rest(self, backend: Backend) -> None:
+        """The backend is lost, and what was held back of a request with it."""
+        if self._rest is not None:
+            backend.upstream.expected.sent(self._rest.markers, self._rest.unsynced)
+            self._held, self._rest = b"", None
 
     def _answered(self, names: Names, backend: Backend, data: bytes) -> bytes | None:
         """What the client is to see of an answer; None if it is to see nothing yet, or the request is repeated.
 
-        That is when a statement was out of date or gone, and the client has seen nothing of the request and no
-        statement of it was carried out. Without a Describe in it the client goes by the columns that it was told about
-        before: then it must hear that they have changed.
+        That is when a statement was gone, unseen by us, the client has seen nothing of the request, and no statement of
+        it was carried out.
         """
         upstream = backend.upstream
         if not upstream.statements.trouble:
@@ -115,28 +161,25 @@ class Translator(Lease):
             self._aside = data  # a server does not wait for the ReadyForQuery before it sends an error
             return None
         again, self._again = self._again, None
-        stale = missing = typeless = False
+        missing = False
         for body in self._take_trouble(names, backend):
             error = error_fields(body)
-            stale |= is_stale(error)
-            typeless |= misses_type(error)
             ours = our_name(error)
+            if ours == OUT_OF_DATE and OUT_OF_DATE not in names.alike:
+                data = with_reason(data, body, error)
+                continue
             theirs = names.name_for(ours) if ours else None
             if ours and theirs is not None:
                 missing |= is_missing(error)
                 data = with_name(data, body, ours, theirs)
-        if stale or typeless:
-            names.statements.renew()
-        elif missing:
-            backend.prepared.forget()
-        else:
+        if not missing:
             return data
+        backend.prepared.forget()
         if again is None or not (upstream.quiet and nothing_done(data)):
             return data
-        if stale and all(kind != codes.DESCRIBE for kind, _, _ in messages_in(again)):
-            return data
         names.rewind(again)
-        self._send(backend, translate(names, again, backend, NO_EFFECT, unsynced=False), b"S", unsynced=False)
+        data, _ = translate(names, again, backend, NO_EFFECT, unsynced=False, waits=False)
+        self._send(backend, data, b"S", unsynced=False)
         return None
 
     def _take_trouble(self, names: Names, backend: Backend) -> list[bytes]:

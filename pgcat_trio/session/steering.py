@@ -7,19 +7,22 @@ that server is already: whoever asks for another one is told so, instead of find
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from ..config.model import PoolMode, Role
+from ..config.model import DefaultShard, PoolMode, Role
 from ..errors import FeatureNotSupported, InsideTransaction, InvalidCommand, ProtocolViolation
 from ..routing.commands import Command, Subject
 from ..routing.overrides import NO_OVERRIDES
+from ..routing.route import Route
 from ..routing.sharding import shard_of
 from ..wire import codes, encode
 from ..wire.replies import QUERY_REPLY, SYNC_REPLY
 from ..wire.statements import CLOSE_COMPLETE, STAND_IN, Note, close
 from .commands import Answer, Commands
+from .explaining import explain_route
 from .leftovers import reasons
 from .names import FOREIGN
 from .telling import Teller
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
     from ..pool.settings import Settings
+    from ..routing.hints import Hint
     from ..routing.overrides import Overrides
     from ..routing.route import Router
     from .gateway import Gateway
@@ -46,18 +50,32 @@ def no_such_shard(number: int, count: int, consequence: str) -> InvalidCommand:
     )
 
 
+def default_shard(cluster: Cluster) -> int:
+    """The shard of whoever says nothing about it."""
+    default, shards = cluster.config.default_shard, cluster.shards
+    if isinstance(default, int):
+        return default
+    if default is DefaultShard.RANDOM_HEALTHY:
+        shards = tuple(shard for shard in shards if shard.healthy) or shards
+    return random.choice(shards).shard
+
+
 class Steerer(Teller):
     """A session whose client may say where its requests go."""
 
-    __slots__ = ("_barrier", "_commands", "overrides")
+    __slots__ = ("_barrier", "_commands", "hint", "objection", "overrides")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
         super().__init__(client, gateway, cluster, user, database, settings)
         self.overrides: Overrides = NO_OVERRIDES
-        self._commands = Commands(self._obey)
+        self._commands = Commands(self._obey, partial(explain_route, self))
         self.downstream.claims = self._commands.claims
+        self.hint: Hint | None = None
+        """What the batch that was routed last says about where it belongs."""
+        self.objection: ProxyError | None = None
+        """Why that cannot be."""
         self._barrier: Note | None = None  # sent behind what has to be answered before a command
 
     @property
@@ -65,6 +83,73 @@ class Steerer(Teller):
         """What decides where this client's requests go."""
         cluster = self.cluster
         return cluster.router if self.overrides is NO_OVERRIDES else cluster.routers.find(self.overrides)
+
+    # -- where a request goes --------------------------------------------------------------------------------------
+
+    def heed(self, batch: bytes, route: Route) -> Route:
+        """The route with the hints of a batch; an objection is noted if they cannot be followed."""
+        hints = self.cluster.hints
+        found = set()
+        try:
+            for text in self._texts(batch):
+                hint = hints.find(text)
+                if hint is not None:
+                    found.add(hint)
+            if not found:
+                return route
+            if len(found) > 1:
+                raise InvalidCommand(
+                    "the hints of one request contradict each other",
+                    hint="Send the statements in requests of their own.",
+                )
+            self.hint = hint = found.pop()
+            if hint.shard is not None:
+                self._heed_shard(hint.shard, sticky=hint.sticky)
+        except InvalidCommand as error:
+            self.objection = error
+            return route
+        if hint.role is None:
+            return route
+        return Route(hint.role, "a hint", route.effects, hint.role is Role.ANY, route.tally, route.traits)
+
+    def _heed_shard(self, number: int, *, sticky: bool) -> None:
+        count = len(self.cluster.shards)
+        if not 0 <= number < count:
+            raise no_such_shard(number, count, "as a hint says")
+        backend = self.backend
+        if backend is not None and number != self.cluster.shard and self._stays_on(backend):
+            self.objection = self._held_by(backend, f"the hint shard={number}", f"one of shard {self.cluster.shard}")
+        elif sticky:
+            self.overrides = attrs.evolve(self.overrides, shard=number)
+
+    def _stays_on(self, backend: Backend) -> bool:
+        """True if what is sent next goes to the backend that is held, wherever it belongs."""
+        return backend.upstream.in_transaction or bool(self.pinned and backend.upstream.quiet)
+
+    def strays(self, backend: Backend, route: Route) -> bool:
+        """True if a batch belongs to another server than the one that is held, and can wait to go there."""
+        if self._stays_on(backend):
+            return False
+        hint = self.hint
+        shard = self.cluster.shard if hint is None or hint.shard is None else hint.shard
+        return shard != self.cluster.shard or route.role not in (Role.ANY, backend.pool.role)
+
+    def choose_shard(self) -> None:
+        """Go to the shard that the batch belongs to, before a backend is leased."""
+        cluster, hint = self.cluster, self.hint
+        shards = cluster.shards
+        number = self.overrides.shard if hint is None or hint.shard is None else hint.shard
+        if number is None:
+            number = default_shard(cluster)
+        if number < len(shards):
+            self.cluster = shards[number]
+        elif self.objection is None:
+            self.objection = no_such_shard(number, len(shards), "any more")
+
+    def take_objection(self) -> ProxyError | None:
+        """Why the batch that was routed last is not to be run; told once."""
+        objection, self.objection = self.objection, None
+        return objection
 
     # -- answering in the right place ------------------------------------------------------------------------------
 
@@ -196,7 +281,7 @@ class Steerer(Teller):
             raise self._held_by(self.backend, command, f"one of shard {self.cluster.shard}")
         return attrs.evolve(self.overrides, shard=number)
 
-    def _held_by(self, backend: Backend, command: Command, what: str) -> ProxyError:
+    def _held_by(self, backend: Backend, command: Command | str, what: str) -> ProxyError:
         """Why a session cannot go to another server now."""
         if self.mode is PoolMode.SESSION:
             why = f"in session mode a session stays on its server, {what}"

@@ -53,6 +53,11 @@ class Teller(Listener):
             log.error("session.bug", user=self.user, database=self.database, exc_info=problem)
             self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
 
+    @property
+    def asks_for_itself(self) -> bool:
+        """True while an error in an answer that the client does not see is no fault of its settings."""
+        return self._refusing or (self.leftovers is not None and self.leftovers.question is not None)
+
     def _say(self, data: bytes) -> None:
         if not self.outbox.write(data):
             self.egress_parking.wake()
@@ -100,9 +105,12 @@ class Teller(Listener):
             self._say(aside)
         if self.leftovers is not None and self.leftovers.withheld:
             self._say(self.leftovers.withheld)
+        self._lose_rest(backend)
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
+        if self._settings_before is not None:
+            self.settings = self._settings_before  # what its transaction has set is rolled back
         self.release()
         if ends:
             told = words is None and answers.told(upstream)

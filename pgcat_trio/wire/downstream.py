@@ -26,7 +26,7 @@ would stream ordinary statements (and so not read them), more would be memory th
 
 _UNSYNCED: Final = frozenset(b"PBDEC")
 """Messages of the extended protocol: the server answers for good only at the next Sync."""
-_MARKERS: Final = frozenset(b"QSFcf")
+MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
 
@@ -285,7 +285,7 @@ class Downstream:
                 elif watching:
                     self._note_mention(data, position, stop)
                 unsynced = True
-            elif kind in _MARKERS:
+            elif kind in MARKERS:
                 mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
                 self.markers += bytes((MIXED if mixed else kind,))
                 if kind in _BOUNDARIES:

@@ -30,7 +30,7 @@ PostgreSQL 18 is left in a state where it refuses the next statement, whoever se
 class ExpectedReplies:
     """The queue of one backend. ``sent`` is told what goes out, ``ready`` and ``copy_in_begins`` what comes back."""
 
-    __slots__ = ("_ignored_sync", "_skipping", "copy_in", "in_doubt", "queue", "unsynced")
+    __slots__ = ("_ignored_sync", "copy_in", "in_doubt", "queue", "skipping", "unsynced")
 
     def __init__(self) -> None:
         self.queue: deque[int] = deque()
@@ -40,7 +40,8 @@ class ExpectedReplies:
         """The server reads copy data."""
         self.in_doubt = False
         """Replies may come that nobody expects, for good: the connection must serve nobody else."""
-        self._skipping = False  # after an error the server reads nothing but a Sync
+        self.skipping = False
+        """After an error in what has been sent last the server reads nothing but a Sync, and says nothing."""
         self._ignored_sync = False  # during the COPY that is under way, if the server has not failed it before
 
     @property
@@ -67,8 +68,8 @@ class ExpectedReplies:
                     self._ignored_sync = True
                 else:
                     queue.append(SYNC_REPLY)
-                    self.unsynced = self._skipping = False
-            elif self._skipping:
+                    self.unsynced = self.skipping = False
+            elif self.skipping:
                 continue
             elif kind in (codes.QUERY, codes.FUNCTION_CALL, MIXED):
                 self.in_doubt |= self.unsynced or kind == MIXED
@@ -130,4 +131,4 @@ class ExpectedReplies:
         """
         self.copy_in = False
         self.in_doubt |= self._ignored_sync
-        self._skipping = self.unsynced and not self.queue
+        self.skipping = self.unsynced and not self.queue

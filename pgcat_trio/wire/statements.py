@@ -2,8 +2,9 @@
 
 Whoever translates statement names (`session.prepared`) adds messages of its own to a client's batch. The server answers
 them in order, skips them after an error as it skips the client's, and says so by its silence. So there is one `Note`
-for each reply ParseComplete, CloseComplete and (rarely) BindComplete to come, and one `END` for each ReadyForQuery;
-what has no answer by then was not carried out, and what was assumed about it is undone.
+for each reply ParseComplete, CloseComplete and (rarely) BindComplete to come, one for each Describe that was added, and
+one `END` for each ReadyForQuery; what has no answer by then was not carried out, and what was assumed about it is
+undone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 PARSE_COMPLETE: Final = ord("1")
 BIND_COMPLETE: Final = ord("2")
 CLOSE_COMPLETE: Final = ord("3")
-REPLIES: Final = frozenset((PARSE_COMPLETE, BIND_COMPLETE, CLOSE_COMPLETE))
+DESCRIBED: Final = ord("t")  # ParameterDescription, which is followed by one of these
+ROW_DESCRIPTION: Final = ord("T")
+NO_DATA: Final = ord("n")
+REPLIES: Final = frozenset((PARSE_COMPLETE, BIND_COMPLETE, CLOSE_COMPLETE, DESCRIBED, ROW_DESCRIPTION, NO_DATA))
 
 PREFIX: Final = "pgcat_"
 """What the proxy's own names for statements begin with. A client may use such names, too: they are kept apart."""
@@ -48,6 +52,28 @@ class Note:
         self.request = request
         self.undo = undo
         self.answered = False
+
+
+class DescribedNote(Note):
+    """The two replies to a Describe of a statement that directly follows its Parse: ``learn`` gets their bodies.
+
+    The second is None if there are no columns.
+    """
+
+    __slots__ = ("_types", "learn")
+
+    def __init__(self, learn: Callable[[bytes, bytes | None], object]) -> None:
+        super().__init__(DESCRIBED, forward=False)
+        self.learn = learn
+        self._types = b""
+
+    def hear(self, kind: int, body: bytes) -> bool:
+        """True if that was the last of them."""
+        if kind == DESCRIBED:
+            self._types = body
+            return False
+        self.learn(self._types, body if kind == ROW_DESCRIPTION else None)
+        return True
 
 
 class StatementReplies:
@@ -91,12 +117,25 @@ class StatementReplies:
                 return True
         return False
 
-    def swallows(self, kind: int) -> bool:
+    def awaits(self, note: Note) -> bool:
+        """True while the server may still come to the message that was noted so."""
+        if note.answered or note not in self.notes:
+            return False
+        # After an error what follows is skipped up to the end of its request.
+        first = next(other for other in self.notes if other is note or other.kind == END)
+        return first is not note or not self.skipping
+
+    def swallows(self, kind: int, body: bytes) -> bool:
         """One of `REPLIES` arrived: True if the client must not see it."""
         if kind == PARSE_COMPLETE and self.parsing is not None:
             self.parsing = None
             return False
         notes = self.notes
+        if notes and isinstance(notes[0], DescribedNote):
+            # Nothing comes between the answer to a Parse and that to the Describe that follows it.
+            if notes[0].hear(kind, body):
+                notes.popleft().answered = True
+            return True
         while notes and notes[0].kind == UNANSWERED and kind != BIND_COMPLETE:
             notes.popleft()
         if not notes or notes[0].kind != kind:
@@ -111,7 +150,7 @@ class StatementReplies:
         if self.parsing is not None:
             self.failed_parse, self.parsing = self.parsing, None
             self.trouble.append(body)
-        elif is_stale(error) or misses_type(error) or our_name(error):
+        elif our_name(error):
             self.trouble.append(body)
 
     def ready(self) -> None:
@@ -149,6 +188,9 @@ def _undo(notes: Iterable[Note]) -> None:
 STAND_IN: Final = PREFIX.encode() + b"stand_in"
 """The name of a statement that stands in for others: always parsed anew, never executed."""
 
+OUT_OF_DATE: Final = PREFIX.encode() + b"0"
+"""The name of no statement: who uses it is refused, in the place of one that would return other columns."""
+
 
 def parse(name: bytes, tail: bytes) -> bytes:
     """Parse; ``tail`` is all that follows the name: text, NUL, parameter types."""
@@ -158,6 +200,11 @@ def parse(name: bytes, tail: bytes) -> bytes:
 def close(name: bytes) -> bytes:
     """Close of a statement. Closing one that does not exist is no error."""
     return encode.message(b"C", b"S" + name + b"\0")
+
+
+def describe(name: bytes) -> bytes:
+    """Describe of a statement. Two replies."""
+    return encode.message(b"D", b"S" + name + b"\0")
 
 
 def prepare(name: bytes, tail: bytes) -> bytes:
@@ -216,16 +263,18 @@ def with_name(replies: bytes, body: bytes, ours: bytes, theirs: bytes) -> bytes:
     return replies.replace(encode.message(b"E", body), encode.message(b"E", body.replace(ours, theirs)))
 
 
+def with_reason(replies: bytes, body: bytes, error: dict[str, str]) -> bytes:
+    """Replies in which a refusal to use `OUT_OF_DATE`, of this body, is what a server says of a statement that is.
+
+    These are its words, never translated here (PostgreSQL, RevalidateCachedQuery).
+    """
+    reason = {"C": "0A000", "M": "cached plan must not change result type"}
+    place = {"F": "plancache.c", "R": "RevalidateCachedQuery"}
+    severity = {key: error[key] for key in "SV" if key in error}
+    refusal = encode.report(b"E", {**severity, **reason, **place}.items())
+    return replies.replace(encode.message(b"E", body), refusal)
+
+
 def is_missing(error: dict[str, str]) -> bool:
     """True for the error of a name that is no statement's."""
     return error.get("C") == "26000"
-
-
-def is_stale(error: dict[str, str]) -> bool:
-    """True for the error of a statement whose tables have changed: it would return other columns than it was to."""
-    return error.get("C") == "0A000" and error.get("R") == "RevalidateCachedQuery"
-
-
-def misses_type(error: dict[str, str]) -> bool:
-    """True for the error of a statement that knows a type which is gone. Internal errors are not translated."""
-    return error.get("C") == "XX000" and error.get("M", "").startswith("cache lookup failed for type ")

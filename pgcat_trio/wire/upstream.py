@@ -151,10 +151,10 @@ class Upstream:
                 if stop > end:
                     break
                 if kind in REPLIES:
-                    if statements.swallows(kind):
+                    if statements.swallows(kind, data[position + 5 : stop]):
                         kept.append(data[start:position])
                         start = stop
-                    elif not (statements.notes or statements.parsing):
+                    elif not (statements.notes or statements.parsing or self.captured is not None):
                         tracked = _TRACKED
                     position = stop
                     continue

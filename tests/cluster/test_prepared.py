@@ -132,17 +132,26 @@ def test_asyncpg_after_a_change_of_the_table(proxy: ProxyThread, run_asyncio: Ca
 
 
 def test_psycopg_after_a_change_of_the_table(proxy: ProxyThread) -> None:
-    clients = [connect_psycopg(proxy, 0) for _ in range(3)]
+    """Who has prepared before it is refused as by a server; who prepares after it is not, whatever backend it gets."""
+    early = [connect_psycopg(proxy, 0) for _ in range(3)]
     for _ in range(2):
-        for client in clients:
+        for client in early:
             assert client.execute("select * from item").fetchall() == []
-    clients[0].execute("insert into item (name, amount) values ('x', 1)")
-    clients[0].execute("alter table item drop column amount")
+    with connect_psycopg(proxy, None) as other:
+        other.execute("insert into item (name, amount) values ('x', 1)")
+        other.execute("alter table item drop column amount")
+    late: list[psycopg.Connection[tuple[object, ...]]] = []
     for _ in range(3):
-        clients.append(connect_psycopg(proxy, 0))
-        for client in clients:
+        late.append(connect_psycopg(proxy, 0))
+        for client in early:
+            with pytest.raises(psycopg.errors.FeatureNotSupported, match="cached plan must not change result type"):
+                client.execute("select * from item")
+        for client in late:
             assert client.execute("select * from item").fetchall() == [(1, "x")]
-    for client in clients:
+    for client in early:
+        client.execute("deallocate all")
+        assert client.execute("select * from item", prepare=False).fetchall() == [(1, "x")]
+    for client in (*early, *late):
         client.close()
 
 

@@ -39,15 +39,6 @@ RULED_OUT: Mapping[tuple[str, str], tuple[str, tuple[str, ...]]] = {
         "a client outlives its connection to the server, and is told so by an ERROR",
         tuple(program.name for program in PROGRAMS),
     ),
-    ("transaction", "schema_change"): (
-        "a statement that is out of date is prepared anew where the client asks for its columns each time, and by a "
-        "connection that did not have it",
-        ("psycopg", "psycopg-binary-prepared", "node_postgres", "postgres_js", "pq"),
-    ),
-    ("transaction", "autosave"): (
-        "the same, inside a transaction: a Bind by the old columns is refused, but as 08P01, not 0A000",
-        ("pgjdbc", "pgjdbc-prepared"),
-    ),
 }
 """What is otherwise along a way, by its nature or on purpose: (way, scenario), the reason, and for which programs."""
 

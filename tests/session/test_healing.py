@@ -90,7 +90,7 @@ async def test_named_statement_is_prepared_on_the_primary_too(autojump_clock: Mo
         client = await world.connect()
         refuse(world, "SELECT 7")
         await client.send(parse("SELECT 7", "mine"), encode.message(b"D", b"Smine\0"), encode.SYNC)
-        assert shape(await client.reply()) == "1 n ZI"
+        assert shape(await client.reply()) == "1 t T ZI"
         await client.send(bind("mine"), execute(), encode.SYNC)
         assert shape(await client.reply()) == "2 D C ZI"
         await client.send(bind("mine"), execute(), encode.SYNC)
@@ -107,7 +107,7 @@ async def test_statement_that_was_described_in_the_same_request(autojump_clock: 
         client = await world.connect()
         refuse(world, "SELECT 7")
         await client.send(parse("SELECT 7", name), encode.message(b"D", b"S" + encode.cstring(name)), encode.FLUSH)
-        assert [shape(await client.message()) for _ in range(2)] == ["1", "n"]
+        assert [shape(await client.message()) for _ in range(3)] == ["1", "t", "T"]
         await client.send(bind(name), execute(), encode.SYNC)
         assert shape(await client.reply()) == "2 D C ZI"
         assert where(world, "SELECT 7") == ["primary", "replica1"]

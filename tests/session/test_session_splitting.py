@@ -86,7 +86,7 @@ async def test_what_is_parsed_with_flush_stays_on_its_server(autojump_clock: Moc
         client = await world.connect()
         describe = encode.message(b"D", b"S\x00")
         await client.send(parse("SELECT 1"), describe, encode.FLUSH)
-        assert [shape(await client.message()) for _ in range(2)] == ["1", "n"]
+        assert [shape(await client.message()) for _ in range(3)] == ["1", "t", "T"]
         await client.send(bind(), execute(), encode.SYNC)
         assert shape(await client.reply()) == "2 D C ZI"
         assert len(where(world, "SELECT 1")) == 1

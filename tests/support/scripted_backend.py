@@ -184,13 +184,23 @@ class ScriptedBackend:
             self._portal = self._prepared[name]
             await self.send(encode.message(b"2", b""))
         elif kind == codes.DESCRIBE:
-            await self.send(encode.message(b"n", b""))
+            await self._describe(body)
         elif kind == codes.EXECUTE:
             await self._execute(self._portal, described=False)
         else:
             if body[:1] == b"S":
                 self._prepared.pop(body[1:-1], None)
             await self.send(encode.message(b"3", b""))
+
+    async def _describe(self, body: bytes) -> None:
+        if body[:1] == b"P":
+            await self.send(encode.message(b"n", b""))
+            return
+        text = self._prepared[body[1:-1]]
+        await self.server.at("describe")
+        columns = self.server.columns.get(text, [("column", 25)] if text.startswith("SELECT") else [])
+        row = encode.row_description(columns) if columns else encode.message(b"n", b"")
+        await self.send(encode.message(b"t", b"\0\0") + row)
 
     # -- statements ------------------------------------------------------------------------------------------------
 

@@ -68,12 +68,14 @@ class ScriptedServer:
     gates: dict[str, Gate] = attrs.field(factory=dict)
     scripts: dict[str, Callable[[ScriptedBackend], Awaitable[None]]] = attrs.field(factory=dict)
     """Statements of a test's own: what they do before CommandComplete."""
+    columns: dict[str, list[tuple[str, int]]] = attrs.field(factory=dict)
+    """What statements return, as far as a Describe tells it, where that is not one column of a SELECT."""
     _last_pid: int = 100
     _connections: set[trio.CancelScope] = attrs.field(factory=set)
 
     def hold(self, point: str) -> Gate:
         """Stop whoever comes to a point from now on: dial, ssl, tls, startup, auth, sasl_continue, sasl_final,
-        auth_ok, parameters, ready, statement, check, answer, cancel, cancelled."""
+        auth_ok, parameters, ready, describe, statement, check, answer, cancel, cancelled."""
         gate = self.gates[point] = Gate()
         return gate
 

@@ -29,6 +29,7 @@ HELP: Final = (
     "SHOW LISTS",
     "SHOW STATS",
     "SHOW BANS",
+    "SHOW DNS_HOSTS",
     "SHOW ROUTES",
     "SET key = arg",
     "RELOAD [DRY RUN]",
@@ -62,8 +63,17 @@ def lists(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     yield "login_clients", len(supervisor.connections) - clients.total() - replications - consoles
     yield "free_servers", backends["idle"]
     yield "used_servers", backends.total() - backends["idle"]
-    for name in ("dns_names", "dns_zones", "dns_queries", "dns_pending"):
-        yield name, 0  # there is no DNS cache
+    resolver = supervisor.directory.resolver
+    yield "dns_names", len(resolver.remembered())
+    yield "dns_zones", 0
+    yield "dns_queries", 0
+    yield "dns_pending", resolver.pending
+
+
+def dns_hosts(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row for each name of a server that is remembered; ``ttl`` is PgBouncer's: seconds to the next lookup."""
+    for host, seconds, addresses in sorted(supervisor.directory.resolver.remembered()):
+        yield host, int(seconds), ",".join(addresses)
 
 
 def bans(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
@@ -90,6 +100,7 @@ TABLES: Final[dict[str, tuple[Sequence[Column], Rows]]] = {
     "CLIENTS": (show_traffic.CLIENTS, show_traffic.clients),
     "SERVERS": (show_traffic.SERVERS, show_traffic.servers),
     "STATS": (show_stats.STATS, show_stats.stats),
+    "DNS_HOSTS": ((*columns(TEXT, "hostname"), *columns(INT4, "ttl"), *columns(TEXT, "addrs")), dns_hosts),
     "ROUTES": (show_routes.ROUTES, show_routes.routes),
 }
 """Columns and rows by the word after SHOW."""
@@ -100,7 +111,7 @@ TAGS: Final = {"BANS": "SHOW BANS"}
 NOT_BUILT: Final = frozenset(
     (
         *("STATS_TOTALS", "STATS_AVERAGES", "TOTALS", "STATE", "MEM", "FDS", "SOCKETS", "ACTIVE_SOCKETS"),
-        *("DNS_HOSTS", "DNS_ZONES", "PEERS"),
+        *("DNS_ZONES", "PEERS"),
     )
 )
 """Commands of PgCat's and PgBouncer's whose facts are not measured: rows of zeros would be taken for facts."""
