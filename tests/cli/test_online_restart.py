@@ -158,6 +158,24 @@ def test_a_new_process_that_cannot_start_changes_nothing(old: Restartable, tmp_p
             assert newcomer.execute("select 2").fetchone() == (2,)
 
 
+def test_the_service_manager_is_told_who_serves(
+    start: Callable[..., Program], tmp_path: Path, cluster: EmbeddedCluster
+) -> None:
+    (tmp_path / "pgcat.toml").write_text(proxy_config(cluster))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(30)
+        program = start("-F", "structured", NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert manager.recv(100) == f"READY=1\nMAINPID={program.process.pid}".encode()
+        os.kill(program.process.pid, signal.SIGUSR2)
+        successor = program.event("handover.begun")["pid"]
+        try:
+            assert manager.recv(100) == f"READY=1\nMAINPID={successor}".encode()
+            assert program.process.wait(30) == 0
+        finally:
+            os.kill(successor, signal.SIGKILL)
+
+
 def test_who_is_replaced_is_not_replaced_again(old: Restartable) -> None:
     first = old.pid
     with old.connect():

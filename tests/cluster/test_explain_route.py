@@ -119,6 +119,14 @@ def test_what_the_client_has_said_counts(client: Client) -> None:
     assert explain(client, "SET SHARD TO 0")["reason"] == "the proxy answers it itself"
 
 
+def test_hints_count(client: Client) -> None:
+    found = explain(client, "/* pgcat: role=primary */ select 1")
+    assert (found["role"], found["reason"]) == ("primary", "a hint")
+    assert explain(client, "/* pgcat: shard=7 */ select 1")["reason"].startswith("it would be refused: shard 7 is not")
+    assert explain(client, "/* pgcat: rule=7 */ select 1")["reason"].startswith("it would be refused: the hint")
+    assert explain(client, "select 1")["role"] == "replica"
+
+
 def test_who_is_passed_over(proxy: ProxyThread, client: Client, cluster: EmbeddedCluster) -> None:
     host = f"127.0.0.1:{cluster.servers[1].port}"
     with psycopg.connect(proxy.admin_dsn, autocommit=True) as console:
