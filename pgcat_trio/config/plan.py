@@ -146,26 +146,28 @@ def _pool_change(
     shards = served_shard(old[0]), served_shard(new[0])
     shard = changes(*shards)
     servers_before, servers_after = (tuple(map(server_name, each.servers)) for each in shards)
-    reaches = [
-        Reach.RECONNECT if shared else Reach.IN_PLACE,
-        *(_REACH_OF_POOL.get(name, Reach.IN_PLACE) for name in pool),
-    ]
-    reaches += [_REACH_OF_USER.get(name, Reach.IN_PLACE) for name in user]
-    reaches += [_REACH_OF_SHARD.get(name, Reach.IN_PLACE) for name in shard]
+    reaches = [Reach.RECONNECT if shared else Reach.IN_PLACE]
+    for found, table in ((pool, _REACH_OF_POOL), (user, _REACH_OF_USER), (shard, _REACH_OF_SHARD)):
+        reaches += [table[name] for name in found if name in table]
     if bool(old[0].prepared_statements_cache_size) != bool(new[0].prepared_statements_cache_size):
         reaches.append(Reach.REPLACE)  # whose names statements have on the servers is settled for a whole session
+    keys = [*shared.values(), *pool.values(), *user.values(), *shard.values(), *_server_changes(*shards)]
     return PoolChange(
         key,
         max(reaches),
-        # What a user inherits has changed in both.
-        tuple(
-            {
-                str(changed): changed for changed in [*shared.values(), *pool.values(), *user.values(), *shard.values()]
-            }.values()
-        ),
+        tuple(dict.fromkeys(keys)),  # what a user inherits has changed in both
         tuple(name for name in servers_after if name not in servers_before),
         tuple(name for name in servers_before if name not in servers_after),
     )
+
+
+def _server_changes(old: Shard, new: Shard) -> Iterator[Changed]:
+    """What has changed about the servers that stay."""
+    before = {server_name(server): server for server in old.servers}
+    for server in new.servers:
+        name = server_name(server)
+        for changed in changes(before.get(name, server), server).values():
+            yield attrs.evolve(changed, key=f"{changed.key} of {name}")
 
 
 def _sorted(found: Iterator[Changed]) -> tuple[Changed, ...]:

@@ -68,6 +68,7 @@ class Cluster:
         self.greetings = Greetings(self.pools, self.router.session.role)
         self.balancer = Balancer(self.pools)
         self._live = self.balancer.live
+        self._chosen: Pool | None = None  # whose turn it was when there was no backend
         self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
 
     @property
@@ -133,9 +134,12 @@ class Cluster:
             return live[0].take_idle(now)
         for pool in self.balancer.next_order(live):
             backend = pool.take_idle(now)
-            if backend is not None or not pool.full:
-                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+            if backend is not None:
                 return backend
+            if not pool.full:
+                # A server that has room for one more backend shall open it: else the first one would keep the lead.
+                self._chosen = pool
+                return None
         return None
 
     def candidates(self, waiter: Waiter) -> Sequence[Pool]:
@@ -145,12 +149,16 @@ class Cluster:
         behind all the same (PgCat unbans them all then).
         """
         balancer, role = self.balancer, waiter.role
-        choices: list[Sequence[Pool]] = [balancer.order(balancer.live[role])]
+        chosen, self._chosen = self._chosen, None
+        live: Sequence[Pool] = balancer.order(balancer.live[role])
+        if chosen is not None and chosen in live:
+            live = (chosen, *(pool for pool in live if pool is not chosen))
+        choices = [live]
         if waiter.may_write:
             choices.append(balancer.live[Role.PRIMARY])
         choices.append(balancer.order(balancer.usable[role]))
         for pools in choices:
-            untried = [pool for pool in pools if pool not in waiter.failed]
+            untried = [pool for pool in pools if pool not in waiter.failed and waiter.accepts(pool)]
             if untried:
                 return untried
         return ()
@@ -173,6 +181,7 @@ class Cluster:
             waiter.patient = patient
             waiter.deadline = now + self.user.wait_timeout_s
             backend = await waiter.wait(self)
+            backend.pool.usage.wait_s += trio.current_time() - now
         backend.transport.unwatch()
         return backend
 
@@ -237,7 +246,7 @@ class Cluster:
         key = "query_wait_timeout" if self.user.query_wait_timeout_s else "connect_timeout"
         hint = f"All are in use: raise pool_size or {key}, or shorten the transactions."
         if paused:
-            hint = "An administrator has paused it."
+            hint = "An administrator has paused it (PAUSE); RESUME lets it go on."
         elif dialing:
             hint = "The server has not answered to a new connection yet."
         return PoolExhausted(

@@ -6,6 +6,7 @@ server (`Server.suspect`) makes it look at once; while something is amiss it loo
 
 from __future__ import annotations
 
+import contextlib
 import math
 import random
 from typing import TYPE_CHECKING, Final
@@ -14,7 +15,7 @@ import structlog
 import trio
 
 from ..config.model import Role
-from ..errors import ProxyError
+from ..errors import ProxyError, ServerError, ServerUnavailable
 from .probe import Probe, Report, is_ill
 from .server import ServerState, Status
 
@@ -110,10 +111,43 @@ class Checker:
         self._rest_scope.cancel()
 
     async def _look(self) -> Report | ProxyError:
+        """Ask; a connection that has broken since the last time is replaced, which is no failure."""
+        probe = self._probe
         try:
-            return await self._probe.ask(self.options)
+            if probe.is_open:
+                with contextlib.suppress(ConnectionResetError):
+                    return await probe.ask(self.options)
+                probe.close()
+            await self._connect()
+            return await probe.ask(self.options)
+        except ServerError as refusal:
+            return refusal
         except ProxyError as problem:
+            probe.close()
             return problem
+        except ConnectionResetError as problem:
+            probe.close()
+            return ServerUnavailable(f"server {probe.target.address} broke off a health check: {problem}")
+
+    async def _connect(self) -> None:
+        """Connecting may take longer than an answer; that counts as so many failures, and is not given up for that."""
+        failure: ProxyError | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._count_silence)
+            try:
+                await self._probe.connect(self.options)
+            except ProxyError as problem:
+                failure = problem
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _count_silence(self) -> None:
+        """The last time-out is told by `probe.Probe.connect` itself."""
+        timeout_s = self.options.healthcheck_timeout_s
+        for _ in range(math.ceil(self.options.connect_timeout_s / timeout_s) - 1):
+            await trio.sleep(timeout_s)
+            self._note(self._probe.silence(timeout_s), trio.current_time())
 
     async def _rest(self, began: float) -> None:
         with trio.CancelScope(deadline=began + self._pause_s(began)) as self._rest_scope:

@@ -21,6 +21,7 @@ from .listening import Switchboard
 from .opening import Opening
 from .resolver import host_of
 from .settings import USUAL, Tracking
+from .usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable
@@ -59,14 +60,14 @@ class Pool(Opening):
         tracking: Tracking = USUAL,
         weight: int = 1,
         zone: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(owner, server, role, target, user, options, nursery, poller)
         self.tracking = tracking
         self.weight = weight
         self.zone = zone
+        self.usage = usage or Usage(trio.current_time())
         self.idle: deque[Backend] = deque()
-        self.transactions = 0
-        """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
         self.errands: set[trio.Event] = set()
         """The cancel requests under way: each is set when it has arrived."""
@@ -169,10 +170,13 @@ class Pool(Opening):
 
     # -- giving back -----------------------------------------------------------------------------------------------
 
-    def release(self, backend: Backend) -> None:
-        """Take a backend back, in whatever state. Synchronous and total: the caller has nothing more to do with it."""
+    def release(self, backend: Backend, now: float | None = None) -> None:
+        """Take a backend back, in whatever state. Synchronous and total: the caller has nothing more to do with it.
+
+        ``now`` is for those who have just looked at the clock.
+        """
         if backend.clean:
-            now = trio.current_time()
+            now = now or trio.current_time()
             if now < backend.expires_at:
                 self._put_idle(backend, now)
             else:
@@ -218,6 +222,7 @@ class Pool(Opening):
                 backend.transport.send_nowait(encode.TERMINATE)
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.usage.closed(backend)
         self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
         if self.retired:

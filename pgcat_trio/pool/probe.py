@@ -93,24 +93,39 @@ class Probe:
         self._upstream = Upstream()
         self._question = 0
 
-    async def ask(self, options: General) -> Report:
-        """What the server says. Connecting may take as long as ``connect_timeout``, the answer ``healthcheck_timeout``.
+    @property
+    def is_open(self) -> bool:
+        """There is a connection."""
+        return self._transport is not None
 
-        A connection that broke since the last time is replaced, which is no failure. Raises `ServerUnavailable`,
-        `ServerError` or another `ProxyError`; then, and after `Cancelled`, the connection may be closed.
+    async def connect(self, options: General) -> None:
+        """Open the connection, within ``connect_timeout``. Raises as `connect.open_connection`."""
+        with trio.move_on_after(options.connect_timeout_s):
+            greeting = await open_connection(self.target, None, options, _STARTUP)
+            self._transport, self._upstream, self._question = greeting.transport, Upstream(), 0
+            self._transport.unread(greeting.rest)
+            return
+        raise self.silence(options.connect_timeout_s)
+
+    async def ask(self, options: General) -> Report:
+        """What the server says on the open connection, within ``healthcheck_timeout``.
+
+        Raises `ConnectionResetError` if it breaks, `ServerUnavailable` if the server says nothing or no sense,
+        `ServerError` if it refuses. After all of these but the last, and after `Cancelled`, call `close`.
         """
-        if self._transport is not None:
+        with trio.move_on_after(options.healthcheck_timeout_s):
             try:
-                return await self._answer(self._transport, options)
-            except ConnectionResetError:
-                self.close()
-        await self._connect(options)
-        assert self._transport is not None
-        try:
-            return await self._answer(self._transport, options)
-        except ConnectionResetError as problem:
-            self.close()
-            raise ServerUnavailable(f"server {self.target.address} broke off a health check: {problem}") from None
+                return await self._converse()
+            except ServerError as refusal:
+                if is_ill(refusal) or self._question + 1 == len(_QUESTIONS):
+                    raise
+            self._question += 1
+            return await self._converse()
+        raise self.silence(options.healthcheck_timeout_s)
+
+    def silence(self, timeout_s: float) -> ServerUnavailable:
+        """Nothing has been heard for so long."""
+        return ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")
 
     async def lost(self) -> None:
         """Return when the connection breaks, or the server says anything; wait for ever if there is none."""
@@ -129,35 +144,12 @@ class Probe:
             self._transport.close()
             self._transport = None
 
-    async def _connect(self, options: General) -> None:
-        with trio.move_on_after(options.connect_timeout_s):
-            greeting = await open_connection(self.target, None, options, _STARTUP)
-            self._transport, self._upstream, self._question = greeting.transport, Upstream(), 0
-            self._transport.unread(greeting.rest)
-            return
-        raise self._silent(options.connect_timeout_s)
-
-    async def _answer(self, transport: Transport, options: General) -> Report:
-        """Ask, and read the answer. Raises `ConnectionResetError` if the connection breaks."""
-        with trio.move_on_after(options.healthcheck_timeout_s):
-            try:
-                return await self._converse(transport)
-            except ServerError as refusal:
-                if is_ill(refusal) or self._question + 1 == len(_QUESTIONS):
-                    raise
-            self._question += 1
-            return await self._converse(transport)
-        self.close()
-        raise self._silent(options.healthcheck_timeout_s)
-
-    async def _converse(self, transport: Transport) -> Report:
+    async def _converse(self) -> Report:
+        assert self._transport is not None
         asked_at = trio.current_time()
-        rows = await ask(transport, self._upstream, _QUESTIONS[self._question])
+        rows = await ask(self._transport, self._upstream, _QUESTIONS[self._question])
         self.latency_s = trio.current_time() - asked_at
         try:
             return Report.of(rows[0])
         except (ValueError, IndexError):
             raise ServerUnavailable(f"server {self.target.address} does not answer as PostgreSQL does") from None
-
-    def _silent(self, timeout_s: float) -> ServerUnavailable:
-        return ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")

@@ -14,6 +14,7 @@ import attrs
 
 from pgcat_trio.errors import FeatureNotSupported, InvalidCommand
 from pgcat_trio.routing.lexer import split
+from pgcat_trio.routing.positions import parse_position
 
 
 class Subject(enum.Enum):
@@ -23,6 +24,7 @@ class Subject(enum.Enum):
     SHARD = "shard"
     ROLE = "server role"
     PRIMARY_READS = "primary reads"
+    POSITION = "pgcat.lsn"
 
 
 @attrs.frozen
@@ -35,6 +37,8 @@ class Command:
     @property
     def tag(self) -> str:
         """What CommandComplete says."""
+        if self.subject is Subject.POSITION:
+            return "SHOW" if self.value is None else "SET"  # it is a setting like others
         return "SELECT 1" if self.value is None else str(self)
 
     def __str__(self) -> str:
@@ -62,7 +66,8 @@ _MAX_PARAMETERS: Final = 65535  # what a Bind can count to
 _GAP: Final = rb"(?:\s|--[^\n\r]*+|/\*(?:[^*]|\*(?!/))*+\*/)"
 _HEAD_TEMPLATE: Final = rb"""
     GAP*+ (?: set  GAP++ (?P<set>  sharding GAP++ key | shard | server GAP++ role | primary GAP++ reads ) GAP++ to \b
-            | show GAP++ (?P<show>                      shard | server GAP++ role | primary GAP++ reads ) GAP*+ (?=;|\Z)
+            | set  GAP++ (?:session GAP++)?+ (?P<lsn> pgcat\.lsn) GAP*+ (?: = | to\b )
+            | show GAP++ (?P<show> shard | server GAP++ role | primary GAP++ reads | pgcat\.lsn ) GAP*+ (?=;|\Z)
             | explain GAP++ (?P<explain> route ) \b
           )"""
 _FLAGS: Final = re.IGNORECASE | re.VERBOSE
@@ -73,6 +78,15 @@ _VALUE: Final = re.compile(rb"GAP*+ (?: '([^']*+)' | ([\w$+-]++) ) GAP*+ ;*+".re
 _MAY_BEGIN: Final = re.compile(rb"[\s/-]|[sS][eEhH][tToO]|[eE][xX][pP]").match
 """What can be told at the first letters, at a third of the cost."""
 _SEMICOLON: Final = ord(";")
+
+_SUBJECTS: Final = {
+    b"shardi": Subject.SHARDING_KEY,
+    b"shard": Subject.SHARD,
+    b"server": Subject.ROLE,
+    b"primar": Subject.PRIMARY_READS,
+    b"pgcat.": Subject.POSITION,
+}
+"""By their first letters."""
 
 _INTEGER: Final = re.compile(r"-?[0-9]+")
 _BIGINT: Final = range(-(2**63), 2**63)
@@ -108,7 +122,7 @@ def parse_command(sql: bytes) -> Command | ExplainRoute:
     assert head is not None
     if head["show"] is not None:
         return Command(_subject(head["show"]))
-    subject = _subject(head["set"])
+    subject = _subject(head["set"] or head["lsn"])
     value = _VALUE(sql, head.end())
     if value is None or sql[value.end() :].strip(b"; \t\r\n\f\v"):
         raise InvalidCommand(f"SET {subject.value.upper()} TO needs one value", hint=_hint(subject))
@@ -126,15 +140,14 @@ def _explain(sql: bytes) -> ExplainRoute:
 
 
 def _subject(words: bytes) -> Subject:
-    first = words[:6].lower()
-    if first == b"shardi":
-        return Subject.SHARDING_KEY
-    return {b"shard": Subject.SHARD, b"server": Subject.ROLE, b"primar": Subject.PRIMARY_READS}[first]
+    return _SUBJECTS[words[:6].lower()]
 
 
 def _allowed(subject: Subject, text: str) -> bool:
     if subject in _CHOICES:
         return text in _CHOICES[subject]
+    if subject is Subject.POSITION:
+        return text == "default" or parse_position(text) is not None
     if subject is Subject.SHARD and text == "any":
         return True
     # So long a number is none that means anything, and Python takes its time to read it.
@@ -145,6 +158,8 @@ def _hint(subject: Subject) -> str:
     if subject in _CHOICES:
         *others, last = _CHOICES[subject]
         return f"Use {', '.join(others)} or {last}."
+    if subject is Subject.POSITION:
+        return "Use what SHOW pgcat.lsn has returned, as in '16/B374D848', or DEFAULT."
     if subject is Subject.SHARD:
         return "Use the number of a shard, counted from 0, or ANY."
     return "Use a whole number between -9223372036854775808 and 9223372036854775807."

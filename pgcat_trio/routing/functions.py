@@ -99,6 +99,10 @@ _CATALOG = """
     pg_typeof pg_wal_lsn_diff row_security_active satisfies_hash_partition session_user shobj_description system_user
     to_regclass to_regcollation to_regnamespace to_regoper to_regoperator to_regproc to_regprocedure to_regrole
     to_regtype to_regtypemod version
+    getpgusername in_range json_table pg_column_toast_chunk_id pg_current_snapshot pg_current_xact_id_if_assigned
+    pg_get_statisticsobjdef_columns pg_get_statisticsobjdef_expressions pg_get_wait_events pg_is_other_temp_schema
+    pg_jit_available pg_my_temp_schema pg_timezone_abbrevs_abbrevs pg_timezone_abbrevs_zone pg_xact_commit_timestamp
+    pg_xact_commit_timestamp_origin pg_xact_status txid_current_if_assigned txid_current_snapshot txid_status
 """
 # Written like functions, but part of the language.
 _EXPRESSIONS = "all any cast coalesce greatest least nullif row some"
@@ -130,6 +134,9 @@ _SYNTAX = """
 """
 # Words that may stand before "(" in a query without calling anything: clauses, operators and types.
 SYNTAX_BEFORE_PARENTHESIS = frozenset(_SYNTAX.split())
+
+# Declared IMMUTABLE, and yet "recovery is in progress".
+NOT_DURING_RECOVERY = frozenset({"pg_walfile_name", "pg_walfile_name_offset"})
 
 # Relations that answer for one server or one session alone: a client that asks for them means its primary.
 PER_SERVER_RELATIONS = (

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .catalog import PG_CATALOG, Catalog
-from .functions import LOCKING_WORDS, READ_ONLY_FUNCTIONS
+from .functions import LOCKING_WORDS, NOT_DURING_RECOVERY, READ_ONLY_FUNCTIONS
 from .lexer import UNDERSCORES, split
 from .names import attributes, calls, plain, relations
 
@@ -48,13 +48,17 @@ SET search_path TO '';
 WITH call AS (
     SELECT p.oid, pg_catalog.format('%I.%I(', n.nspname, p.proname) AS body
     FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+), behind (oid) AS (
+    SELECT oprcode FROM pg_catalog.pg_operator UNION SELECT castfunc FROM pg_catalog.pg_cast
+    UNION SELECT typsend FROM pg_catalog.pg_type UNION SELECT amproc FROM pg_catalog.pg_amproc
 ), conversion AS (
     SELECT c.castsource, c.casttarget, call.body
     FROM pg_catalog.pg_cast c JOIN call ON call.oid = c.castfunc JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
         JOIN pg_catalog.pg_language l ON l.oid = p.prolang
     WHERE c.oid >= 16384 AND (p.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal'))
 )
-SELECT 'builtin', 'pg_catalog', proname::text, CASE WHEN bool_and(provolatile = 'i') THEN 'r' ELSE '' END, ''
+SELECT 'builtin', 'pg_catalog', proname::text,
+    CASE WHEN bool_and(provolatile = 'i' OR (provolatile = 's' AND oid IN (SELECT oid FROM behind))) THEN 'r' END, ''
 FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384 GROUP BY proname
 UNION ALL
 SELECT CASE WHEN p.pronargs = 1 AND t.typtype = 'c' THEN 'attribute' ELSE 'function' END, n.nspname, p.proname,
@@ -164,7 +168,7 @@ def learned(rows: Iterable[Row]) -> Catalog:
     for kind, schema, name, verdict, body in (tuple(value or "" for value in row) for row in rows):
         if kind != "builtin":
             things.append(_thing(kind, schema, name, verdict, body))
-        elif verdict == "r" or name in READ_ONLY_FUNCTIONS:
+        elif name in READ_ONLY_FUNCTIONS or (verdict == "r" and name not in NOT_DURING_RECOVERY):
             reads.update((name, PG_CATALOG + name))
         else:
             refused.functions.update((name, PG_CATALOG + name))

@@ -10,6 +10,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 import structlog
+import trio
 
 from ..config.model import AuthType, Role
 from ..config.plan import Reach, served_shard, server_name
@@ -21,14 +22,13 @@ from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
 from ..pool.resolver import Resolver
+from ..pool.usage import Usages
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Collection, Iterator
-
-    import trio
 
     from ..config.model import Config, Secret, Shard, User
     from ..config.model import Pool as PoolConfig
@@ -48,6 +48,7 @@ class Directory:
         self.clusters: dict[tuple[str, str], Cluster] = {}
         self.fleet = Fleet(nursery)
         self.pauses = Pauses()
+        self.usages = Usages()
         self._leaving: list[tuple[tuple[str, str], Pool]] = []
         self._nursery = nursery
         self._poller = poller
@@ -88,6 +89,7 @@ class Directory:
             cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
         self.leaving()
+        self.usages.keep({pool.usage for pool in self.pools()})
 
     @property
     def servers(self) -> dict[str, Server]:
@@ -204,6 +206,9 @@ class Directory:
             tracking=cluster.tracking,
             weight=server.weight,
             zone=server.zone,
+            usage=self.usages.of(
+                (cluster.config.name, cluster.user.username, server_name(server)), trio.current_time()
+            ),
         )
 
     def _target(self, shard: Shard, user: User, host: str, port: int) -> Target:

@@ -205,6 +205,7 @@ class Supervisor:
                     server.expire_ban(now)
                 for cluster in self._directory.clusters.values():
                     cluster.sweep(now)
+                self._directory.usages.sweep(now)
 
     # -- configuration ---------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
-from .healing import Healer
+from .choosing import Chooser
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
@@ -47,7 +47,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Healer):
+class Relay(Chooser):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -76,7 +76,7 @@ class Relay(Healer):
     @property
     def may_send_unasked(self) -> bool:
         """True when an answer may lead to something that ingress has to send, though the client says nothing."""
-        return self.leftovers is not None or self._again is not None or bool(self._reads)
+        return self.leftovers is not None or self._again is not None or bool(self._reads) or self.written
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -152,6 +152,8 @@ class Relay(Healer):
                     return
                 self.note(backend, batch, route.effects)
             route.tally.calls += 1
+            if self.follows:
+                self.note_writes(backend, route)
             first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
             if self._reroutes:
@@ -189,37 +191,14 @@ class Relay(Healer):
                 if denial is not None:
                     self.refuse(denial)
                     return
-            backend = self.cluster.acquire_nowait(route.role, self.heard_at)
+            place = self.place_of_read(batch, route) if self.careful and route.role is not Role.PRIMARY else None
+            backend = self.cluster.acquire_nowait(route.role, self.heard_at) if place is None else None
             if backend is None:
-                self.queue(Place(self, batch, route))
+                self.queue(place or Place(self, batch, route))
             else:
                 self.backend = backend
                 self.leased(self.heard_at, self.heard_at)
                 self.start(backend, batch, route)
-
-    def _route(self, batch: bytes) -> Route:
-        downstream = self.downstream
-        router = self.router
-        if self.mode is PoolMode.SESSION:
-            return router.session
-        texts = downstream.texts
-        if downstream.doubtful:
-            route = router.unknown
-        elif not downstream.named:
-            route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
-        elif self.names is None:
-            # It keeps its server from now on, whatever comes later.
-            route = router.in_doubt(router.route_batch(texts)).with_effects(Effect.PREPARED | Effect.STATEMENTS)
-        else:
-            route = self.names.route(batch, downstream, router)
-        if downstream.executes and not downstream.complete:
-            # More may follow in the same implicit transaction, and it may write.
-            route = router.in_doubt(route)
-        self.hint = None
-        names = self.names if downstream.named else None
-        if b"/*" in batch or self.cluster.hints.everywhere or (names is not None and names.may_hint(downstream)):
-            route = self.heed(batch, route)
-        return route
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
@@ -229,6 +208,8 @@ class Relay(Healer):
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
+        if self.follows:
+            self.note_writes(backend, route)
         downstream = self.downstream
         own_query = b""
         told = batch
@@ -284,10 +265,11 @@ class Relay(Healer):
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
             leftovers = self.leftovers
-            asking = self._refusing or (leftovers is not None and leftovers.question is not None)
-            if upstream.swallowed_error is not None and not asking:
+            if upstream.swallowed_error is not None and not self.asks_for_itself:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
+            if self.asking_position and not upstream.expected.swallowing:
+                self.take_position(backend)
             if self.names is not None and (self._again is not None or upstream.statements.trouble):
                 answer = self._answered(self.names, backend, data)
                 if answer is None:

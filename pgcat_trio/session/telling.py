@@ -53,6 +53,11 @@ class Teller(Listener):
             log.error("session.bug", user=self.user, database=self.database, exc_info=problem)
             self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
 
+    @property
+    def asks_for_itself(self) -> bool:
+        """True while an error in an answer that the client does not see is no fault of its settings."""
+        return self._refusing or (self.leftovers is not None and self.leftovers.question is not None)
+
     def _say(self, data: bytes) -> None:
         if not self.outbox.write(data):
             self.egress_parking.wake()
@@ -89,6 +94,7 @@ class Teller(Listener):
         reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
+        backend.pool.usage.errors += 1
         words = upstream.last_words
         # In the middle of a message an error would be taken for a part of it.
         intact = upstream.between_messages and self._whole

@@ -157,7 +157,7 @@ EXCHANGES = {
     "SHOW nothing": (encode.query("SHOW"), [[("E", "42601", "ERROR")]]),
     "SHOW too much": (encode.query("SHOW POOLS app"), [[("E", "42601", "ERROR")]]),
     "not built": (encode.query("SUSPEND"), [[("E", "0A000", "ERROR")]]),
-    "SHOW not built": (encode.query("SHOW STATS"), [[("E", "0A000", "ERROR")]]),
+    "SHOW not built": (encode.query("SHOW MEM"), [[("E", "0A000", "ERROR")]]),
     "not UTF-8": (encode.query(b"SHOW \xff\xfe"), [[("E", "42601", "ERROR")]]),
     "sync": (encode.SYNC, [[]]),
     "flush says nothing": (encode.FLUSH + encode.SYNC, [[]]),

@@ -110,7 +110,7 @@ def test_ban_and_unban(proxy: ProxyThread, console: psycopg.Connection[Any], clu
     assert 590 <= int(left_s) <= 600
     began = datetime.fromisoformat(ban_time).replace(tzinfo=UTC)
     assert timedelta() <= datetime.now(UTC) - began < timedelta(seconds=10)
-    assert [row[-1] for row in tell(console, "SHOW DATABASES")[1]] == [0, 1, 0]
+    assert [row[12] for row in tell(console, "SHOW DATABASES")[1]] == [0, 1, 0]
     with psycopg.connect(proxy.dsn(), autocommit=True, prepare_threshold=None) as client:
         ports = {client.execute("select inet_server_port()").fetchone()[0] for _ in range(8)}
     assert ports == {cluster.replicas[1].port}
@@ -118,7 +118,7 @@ def test_ban_and_unban(proxy: ProxyThread, console: psycopg.Connection[Any], clu
     assert tell(console, f"UNBAN {host}") == ("UNBAN", affected)
     assert tell(console, f"UNBAN {host}") == ("UNBAN", [])
     assert tell(console, "SHOW BANS") == ("SHOW BANS", [])
-    assert [row[-1] for row in tell(console, "SHOW DATABASES")[1]] == [0, 0, 0]
+    assert [row[12] for row in tell(console, "SHOW DATABASES")[1]] == [0, 0, 0]
 
 
 def test_ban_of_a_host_bans_all_replicas_on_it(console: psycopg.Connection[Any]) -> None:

@@ -30,8 +30,9 @@ COLUMNS = {
         "maxwait_us",
     },
     "DATABASES": {
-        TEXT: "name host port database force_user pool_mode",
-        INT4: "pool_size min_pool_size reserve_pool max_connections current_connections paused disabled",
+        TEXT: "name host port database force_user pool_mode role status reason",
+        INT4: "pool_size min_pool_size reserve_pool max_connections current_connections paused disabled timeline",
+        NUMERIC: "lag_bytes lag_ms",
     },
     "CLIENTS": {
         TEXT: "client_id database user application_name state pinned",
@@ -42,6 +43,12 @@ COLUMNS = {
         NUMERIC: "transaction_count query_count bytes_sent bytes_received age_seconds prepare_cache_hit "
         "prepare_cache_miss prepare_cache_eviction prepare_cache_size",
     },
+    "STATS": {
+        TEXT: "instance database user",
+        NUMERIC: "total_xact_count total_query_count total_received total_sent total_xact_time total_query_time "
+        "total_wait_time total_errors avg_xact_count avg_query_count avg_recv avg_sent avg_errors avg_xact_time "
+        "avg_query_time avg_wait_time",
+    },
     "USERS": {TEXT: "name pool_mode"},
     "CONFIG": {TEXT: "key value default changeable"},
     "DNS_HOSTS": {TEXT: "hostname addrs", INT4: "ttl"},
@@ -50,7 +57,7 @@ COLUMNS = {
 }
 ORDER = {
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections "
-    "current_connections paused disabled",
+    "current_connections paused disabled role status timeline lag_bytes lag_ms reason",
     "DNS_HOSTS": "hostname ttl addrs",
     "ROUTES": "database user role calls misses healed reason fingerprint",
     # What PgCat has not stands last.
@@ -107,6 +114,8 @@ def test_databases(console: psycopg.Connection[Any], cluster: EmbeddedCluster) -
     assert {row["force_user"] for row in rows} == {APP_USER}
     assert {(row["pool_size"], row["max_connections"]) for row in rows} == {(1, 1)}
     assert {(row["paused"], row["disabled"]) for row in rows} == {(0, 0)}
+    ask_until(console, "SHOW DATABASES", name="app_shard_0_replica_1", role="replica", status="up", timeline=1)
+    ask_until(console, "SHOW DATABASES", name="app_shard_0_primary", role="primary", status="up", lag_bytes=None)
 
 
 def test_users(console: psycopg.Connection[Any]) -> None:

@@ -47,6 +47,16 @@ def client_state(session: Session) -> str:
     return "waiting" if session.waiting_since < math.inf else "idle"
 
 
+def counts(session: Session) -> tuple[int, int]:
+    """The transactions and queries of a client that are over."""
+    transactions, queries = session.transactions, session.queries
+    if session.backend is not None:
+        backend, upstream = session.backend, session.backend.upstream
+        transactions += upstream.transactions - backend.counted_transactions
+        queries += upstream.queries - backend.counted
+    return transactions, queries
+
+
 def backend_states(supervisor: Supervisor) -> dict[Backend, str]:
     """All open backends: ``idle``, ``active`` with a client, or ``tested`` while the proxy checks or cleans them.
 

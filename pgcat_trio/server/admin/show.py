@@ -12,7 +12,7 @@ from ..._version import __version__
 from ...config.model import Role
 from ...errors import FeatureNotSupported
 from ...wire import encode
-from . import census, show_config, show_routes, show_traffic
+from . import census, show_config, show_routes, show_stats, show_traffic
 from .answers import INT4, TEXT, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ HELP: Final = (
     "",
     "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION",
     "SHOW LISTS",
+    "SHOW STATS",
     "SHOW BANS",
     "SHOW DNS_HOSTS",
     "SHOW ROUTES",
@@ -98,6 +99,7 @@ TABLES: Final[dict[str, tuple[Sequence[Column], Rows]]] = {
     "POOLS": (show_traffic.POOLS, show_traffic.pools),
     "CLIENTS": (show_traffic.CLIENTS, show_traffic.clients),
     "SERVERS": (show_traffic.SERVERS, show_traffic.servers),
+    "STATS": (show_stats.STATS, show_stats.stats),
     "DNS_HOSTS": ((*columns(TEXT, "hostname"), *columns(INT4, "ttl"), *columns(TEXT, "addrs")), dns_hosts),
     "ROUTES": (show_routes.ROUTES, show_routes.routes),
 }
@@ -108,7 +110,7 @@ TAGS: Final = {"BANS": "SHOW BANS"}
 
 NOT_BUILT: Final = frozenset(
     (
-        *("STATS", "STATS_TOTALS", "STATS_AVERAGES", "TOTALS", "STATE", "MEM", "FDS", "SOCKETS", "ACTIVE_SOCKETS"),
+        *("STATS_TOTALS", "STATS_AVERAGES", "TOTALS", "STATE", "MEM", "FDS", "SOCKETS", "ACTIVE_SOCKETS"),
         *("DNS_ZONES", "PEERS"),
     )
 )

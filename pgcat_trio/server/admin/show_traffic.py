@@ -1,4 +1,4 @@
-"""SHOW POOLS, CLIENTS and SERVERS: what is going on. NULL stands for what is not counted yet: zero would be a claim."""
+"""SHOW POOLS, CLIENTS and SERVERS: what is going on. NULL stands for what is not counted: zero would be a claim."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ...config.model import PoolMode
 from ...session.leftovers import reasons
 from . import census
 from .answers import NUMERIC, TEXT, columns
@@ -66,24 +65,22 @@ def pools(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
 def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row a client, those with a walsender and administrators last.
 
-    ``client_id`` is its address; ``pinned``, which PgCat does not have, says what keeps its backend.
+    ``client_id`` is its address, ``maxwait`` the longest time that it has ever waited for a connection; ``pinned``,
+    which PgCat does not have, says what keeps its backend.
     """
     now = trio.current_time()
     peers = {connection.session: connection.peer for connection in supervisor.connections}
     for session in census.sessions(supervisor):
-        counts_transactions = session.cluster.user.pool_mode is PoolMode.TRANSACTION
         yield (
             peers[session],
             session.database,
             session.user,
             session.settings.values.get("application_name", ""),
             census.client_state(session),
-            session.transactions if counts_transactions else None,
-            None,
-            None,
+            *census.counts(session),
+            session.checkout_failures,
             int(now - session.started_at),
-            None,
-            None,
+            *census.seconds_and_microseconds(max(session.max_wait_s, now - min(now, session.waiting_since))),
             reasons(session.pinned) or None,
         )
     for peer, replication, backend in census.replications(supervisor):
@@ -111,7 +108,11 @@ def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     rows = [(owners[backend.pool], backend, state) for backend, state in census.backend_states(supervisor).items()]
     for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
         application_name = backend.settings.values.get("application_name") or "Undefined"
-        counted = (None, None, None, None, int(now - backend.created_at))
+        upstream, transport = backend.upstream, backend.transport
+        counts: tuple[Value, ...] = (upstream.transactions, upstream.queries)
+        if state == "replication":
+            counts = (None, None)  # nobody reads what it is asked
+        counted = (*counts, transport.sent_bytes, transport.received_bytes, int(now - backend.created_at))
         prepared = backend.prepared
         statements = (prepared.hits, prepared.misses, prepared.evictions, len(prepared.names))
         yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, *statements)
