@@ -40,17 +40,34 @@ def explain_route(session: Steerer, sql: bytes) -> list[Row]:
         except InvalidCommand as error:
             return refused(error.message)
         cluster = session.cluster.shards[number]
-        candidates = _candidates(cluster, route)
+        candidates = _candidates(session, cluster, route)
     explanation = attrs.evolve(explanation, route=route)
     return [*explanation.rows(cluster.shard, candidates, balancing(cluster.config))]
 
 
-def _candidates(cluster: Cluster, route: Route) -> list[Candidate]:
+class _Question(TaskWaiter):
+    """What a request of this route would have to wait for."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Steerer, cluster: Cluster, route: Route) -> None:
+        super().__init__(route.role, route.fallback_to_primary or cluster.config.replica_to_primary_failover_enabled)
+        self._session = session if route.fallback_to_primary else None
+
+    def accepts(self, pool: Pool) -> bool:
+        return self._session is None or not self._session.misfit(pool)
+
+
+def _candidates(session: Steerer, cluster: Cluster, route: Route) -> list[Candidate]:
     """Who would be asked, in this order, and who would be if they were in another state."""
-    fallback = route.fallback_to_primary or cluster.config.replica_to_primary_failover_enabled
-    chosen = cluster.candidates(TaskWaiter(route.role, fallback))
+    question = _Question(session, cluster, route)
+    chosen = cluster.candidates(question)
     others = [pool for pool in cluster.pools if route.role in (Role.ANY, pool.role) and pool not in chosen]
-    return [*map(_candidate, chosen), *(_candidate(pool, usable=False) for pool in others)]
+    candidates = [_candidate(pool) for pool in chosen]
+    for pool in others:
+        misfit = "" if question.accepts(pool) else session.misfit(pool)
+        candidates.append(_candidate(pool, misfit, usable=False))
+    return candidates
 
 
 def _kept(session: Steerer) -> tuple[Backend, str] | None:
@@ -67,7 +84,7 @@ def _kept(session: Steerer) -> tuple[Backend, str] | None:
     return None
 
 
-def _candidate(pool: Pool, *, usable: bool = True) -> Candidate:
+def _candidate(pool: Pool, misfit: str = "", *, usable: bool = True) -> Candidate:
     """A server, and in a few words what is known of it that matters for choosing it."""
     server, state = pool.server, pool.server.state
     words = [state.status.value if state.status is not Status.UNKNOWN else "not checked"]
@@ -79,4 +96,6 @@ def _candidate(pool: Pool, *, usable: bool = True) -> Candidate:
         words.append(f"banned for {server.banned_until - trio.current_time():.0f} s: {server.ban_reason}")
     if pool.paused:
         words.append("paused")
+    if misfit:
+        words.append(misfit)
     return Candidate(pool.target.address, pool.role, ", ".join(words), usable)

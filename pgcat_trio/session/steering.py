@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ..net.transport import Transport
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
+    from ..pool.pool import Pool
     from ..pool.settings import Settings
     from ..routing.hints import Hint
     from ..routing.overrides import Overrides
@@ -108,6 +109,10 @@ class Steerer(Teller):
             self.objection = error
             return route
         return hint.on(route)
+
+    def misfit(self, pool: Pool) -> str:
+        """Why a server would not do for a read of this session, whatever its role and state; empty if it would."""
+        return ""
 
     def hinted(self, sql: bytes, route: Route) -> tuple[Route, int]:
         """What would become of a text's route outside of a transaction, and the shard that it would go to.

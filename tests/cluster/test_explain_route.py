@@ -10,7 +10,7 @@ import pytest
 from support.proxy import ProxyThread, proxy_config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from pgcat_trio.embedded import EmbeddedCluster
 
@@ -139,6 +139,19 @@ def test_who_is_passed_over(proxy: ProxyThread, client: Client, cluster: Embedde
     assert "candidate 2" not in found
     assert found["passed over"].startswith(f"{host} (replica): ")
     assert "banned for 600 s: AdminBan(600)" in found["passed over"]
+
+
+def test_what_the_session_has_written_counts(cluster: EmbeddedCluster, cluster_call: Callable[..., Any]) -> None:
+    pool = 'read_after_write = "session"\nread_after_write_window = 60000'
+    with (
+        ProxyThread(proxy_config(cluster, splitting=True, pool=pool)) as proxy,
+        psycopg.connect(proxy.dsn(), autocommit=True) as client,
+    ):
+        assert explain(client, "select 1")["candidate 1"].partition(": ")[0].endswith("(replica)")
+        client.execute("select pg_notify('a', 'b')")
+        found = explain(client, "select 1")
+        assert found["candidate 1"].startswith(f"127.0.0.1:{cluster.primary.port} (primary)")
+        assert "it may not have what the session has written" in found["passed over"]
 
 
 def test_a_session_has_one_server(cluster: EmbeddedCluster) -> None:
