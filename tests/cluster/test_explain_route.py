@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import psycopg
 import pytest
 from support.proxy import ProxyThread, proxy_config
@@ -167,3 +169,17 @@ def test_it_must_have_a_statement(client: Client) -> None:
     with pytest.raises(psycopg.Error, match="needs a statement"):
         client.execute("EXPLAIN ROUTE")
     assert client.execute("explain select 1").fetchone()
+
+
+def test_asyncpg(proxy: ProxyThread) -> None:
+    """Prepares and describes, and asks for results in binary."""
+
+    async def ask() -> list[tuple[str, str]]:
+        connection = await asyncpg.connect(proxy.dsn())
+        try:
+            await connection.fetch("EXPLAIN ROUTE select $1::int", "7")
+            return [tuple(row) for row in await connection.fetch("EXPLAIN ROUTE select $1::int", "7")]
+        finally:
+            await connection.close()
+
+    assert ("fingerprint", "select $1::int") in asyncio.run(ask())
