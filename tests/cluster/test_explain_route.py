@@ -183,3 +183,24 @@ def test_asyncpg(proxy: ProxyThread) -> None:
             await connection.close()
 
     assert ("fingerprint", "select $1::int") in asyncio.run(ask())
+
+
+def test_what_was_mended_is_known(
+    client: Client, proxy: ProxyThread, cluster: EmbeddedCluster, cluster_call: Callable[..., Any]
+) -> None:
+    """Replicas have nothing of an unlogged table, and nobody has told the proxy of this one yet."""
+    sql = "select n as mended from scratch"
+    try:
+        cluster_call(cluster.psql, "create unlogged table scratch (n) as select 7")
+        cluster_call(cluster.wait_caught_up)
+        assert explain(client, sql)["role"] == "replica"
+        assert client.execute(sql.encode()).fetchone() == (7,)
+        found = explain(client, sql)
+        assert found["role"] == "primary"
+        assert found["reason"].startswith("a replica refused it with")
+        with psycopg.connect(proxy.admin_dsn, autocommit=True, row_factory=psycopg.rows.dict_row) as console:
+            rows = console.execute(b"SHOW ROUTES").fetchall()
+        [row] = [row for row in rows if row["fingerprint"] == sql]
+        assert (row["role"], row["calls"], row["healed"], row["reason"]) == ("primary", 1, 1, found["reason"])
+    finally:
+        cluster_call(cluster.psql, "drop table scratch")
