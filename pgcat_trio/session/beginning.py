@@ -111,7 +111,7 @@ class Beginner(Chooser):
         begun = self.begun
         assert begun is not None
         defaults = self.settings.transactions or USUAL
-        of_begun = begun.route
+        of_begun = self.router.route(begun.batch[5:-1])  # the client may have said more about its servers since
         if self.router.splitting:
             suits = defaults.suit_standby(begun.begin)
             of_begun = self.router.route(READ_ONLY) if suits else self.router.in_doubt(of_begun)
