@@ -55,6 +55,7 @@ class Downstream:
         "_max_message_bytes",
         "_open",
         "_position",
+        "_prepares_deallocation",
         "_prepares_resets",
         "_resets",
         "_skip",
@@ -87,6 +88,7 @@ class Downstream:
         """What comes before the next Sync is left out."""
         self._resets = False  # the request under way may set settings back: what comes behind it must wait
         self._prepares_resets = False  # any request from now on may
+        self._prepares_deallocation = False  # a named statement takes names away
         self._changes_names = False  # the request under way has what may change the meaning of names
         self._open = False  # what was taken ends within a request
         self.claims = Claims()
@@ -334,14 +336,16 @@ class Downstream:
         if may_reset(text):
             self._resets = self._prepares_resets = True
         if self.watching:
-            self._changes_names |= may_deallocate(text)
+            deallocates = may_deallocate(text)
+            self._changes_names |= deallocates
+            self._prepares_deallocation |= deallocates and name_end > position
 
     def _note_mention(self, data: bytes, position: int, stop: int) -> None:
         """A Bind, Describe or Close."""
         at = name_at(data, position, stop)
         if not at:
             return
-        self._changes_names |= data[position] == codes.CLOSE
+        self._changes_names |= data[position] == codes.CLOSE or self._prepares_deallocation
         # Of the unnamed statement it may be one of this batch.
         self.named |= data[at] != 0 or not self.texts
 

@@ -218,6 +218,13 @@ STATEMENTS: Final = {
         parse("deallocate all") + describe() + SYNC,
         use("a") + SYNC,
     ],
+    "deallocate, bound and described only": [
+        parse(ONE, "a") + parse("deallocate a", "b") + parse("deallocate all", "c") + SYNC,
+        bind(name="b") + describe_portal() + use("x") + SYNC,
+        use("a") + SYNC,
+        bind(name="c") + describe_portal() + use("x") + SYNC,
+        use("a") + SYNC,
+    ],
     "deallocate by name": [
         parse(ONE, "a") + parse("deallocate a", "b") + SYNC,
         use("b") + SYNC,
