@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 import signal
@@ -194,6 +195,16 @@ class EmbeddedServer:
         if self.pid is not None:
             guard.send(guard.tree(self.pid), signal.SIGCONT)
         self.is_frozen = False
+
+    async def limit_files(self, size_bytes: int | None) -> None:
+        """Let none of its files grow beyond a size, as on a full disk; None: let them again.
+
+        A server that cannot write its WAL panics, and cannot come up before it can. What it starts inherits the limit.
+        """
+        for pid in guard.tree(self.pid) if self.pid is not None else ():
+            limit = "unlimited" if size_bytes is None else str(size_bytes)
+            with contextlib.suppress(EmbeddedError):  # it may have ended
+                await self._install.run(["prlimit", f"--pid={pid}", f"--fsize={limit}:"], server=True)
 
     # -- its part in the cluster -----------------------------------------------------------------------------------
 

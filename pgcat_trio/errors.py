@@ -104,6 +104,13 @@ class InvalidCommand(ProxyError):
     severity = "ERROR"
 
 
+class PositionUnknown(ProxyError):
+    """A session asks how far it has written, and the server could not say so."""
+
+    sqlstate = "55000"
+    severity = "ERROR"
+
+
 class InsideTransaction(ProxyError):
     """A command that would need another server while a transaction holds one."""
 

@@ -23,6 +23,7 @@ from .values import (
     LoadBalancing,
     Pinning,
     PoolMode,
+    ReadAfterWrite,
     Role,
     Secret,
     ShardingFunction,
@@ -32,6 +33,17 @@ from .values import (
 E = TypeVar("E", bound=enum.StrEnum)
 
 # Only texts that look like a number or a word of ours are repeated in an error: a URL or a passphrase never is.
+_CHOICES: Final = (
+    AuthType,
+    DefaultShard,
+    LoadBalancing,
+    Pinning,
+    PoolMode,
+    ReadAfterWrite,
+    Role,
+    ShardingFunction,
+    SslMode,
+)
 _HARMLESS: Final = re.compile(r"[A-Za-z0-9_.+-]{1,24}\Z")
 
 
@@ -144,7 +156,7 @@ def _strict_converter() -> cattrs.Converter:
     converter.register_structure_hook(str, lambda value, _: text(value))
     converter.register_structure_hook(Secret, lambda value, _: secret(value))
     # Each by itself: they are subclasses of str, whose hook would have them otherwise.
-    for enumeration in (AuthType, DefaultShard, LoadBalancing, Pinning, PoolMode, Role, ShardingFunction, SslMode):
+    for enumeration in _CHOICES:
         converter.register_structure_hook(enumeration, choice)
     converter.register_structure_hook_func(_is_sequence, sequence)
     return converter

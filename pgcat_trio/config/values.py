@@ -58,6 +58,15 @@ class Pinning(enum.StrEnum):
     DENY = "deny"
 
 
+class ReadAfterWrite(enum.StrEnum):
+    """Where a session reads that has written: anywhere, from the primary for a while, or from replicas that have
+    replayed it."""
+
+    OFF = "off"
+    SESSION = "session"
+    LSN = "lsn"
+
+
 class LoadBalancing(enum.StrEnum):
     """How one server is picked of several: by chance, by fewest leases (``LOC``), in turn, or the quicker of two."""
 

@@ -105,6 +105,11 @@ class Transport(ABC):
         """Put bytes back: the next `receive` returns them first."""
         self._returned = data + self._returned
 
+    sent_bytes: int = 0
+    """How much has been sent; on TLS, before it is encrypted."""
+
+    received_bytes: int = 0
+
     _returned: bytes = b""
 
     def _take_returned(self, max_bytes: int) -> bytes:
@@ -165,6 +170,7 @@ class SocketTransport(Transport):
         except OSError as problem:
             self.fault = problem.strerror or str(problem)
             count = 0
+        self.received_bytes += count
         if not handler(bytes(_view[:count])) and self._handler is handler:
             self._handler = None
         # At the end of the stream the socket stays readable for ever.
@@ -172,12 +178,14 @@ class SocketTransport(Transport):
 
     def send_nowait(self, data: bytes) -> int:
         try:
-            return self._send(data)
+            sent = self._send(data)
         except BlockingIOError:
             return 0
         except OSError as problem:
             self.fault = problem.strerror or str(problem)
             raise trio.BrokenResourceError(self.fault) from None
+        self.sent_bytes += sent
+        return sent
 
     async def send(self, data: bytes) -> None:
         sent = self.send_nowait(data)
@@ -204,7 +212,9 @@ class SocketTransport(Transport):
             while True:
                 await trio.lowlevel.wait_readable(self._socket)
                 try:
-                    return self._socket.recv(max_bytes)
+                    data = self._socket.recv(max_bytes)
+                    self.received_bytes += len(data)
+                    return data
                 except BlockingIOError:
                     continue
         except OSError as problem:
@@ -254,6 +264,7 @@ class StreamTransport(Transport):
     async def send(self, data: bytes) -> None:
         try:
             await self.stream.send_all(data)
+            self.sent_bytes += len(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
             self.fault = _reason(problem)
             raise trio.BrokenResourceError(self.fault) from None
@@ -263,7 +274,9 @@ class StreamTransport(Transport):
             return self._take_returned(max_bytes)
         try:
             # Memory streams return bytearray, sockets and TLS return bytes; callers see bytes only.
-            return bytes(await self.stream.receive_some(max_bytes))
+            data = bytes(await self.stream.receive_some(max_bytes))
+            self.received_bytes += len(data)
+            return data
         except (trio.BrokenResourceError, trio.ClosedResourceError) as problem:
             self.fault = _reason(problem)
             # A broken TLS stream says so at once, for ever: without this a reader could keep everybody else waiting.

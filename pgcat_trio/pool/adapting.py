@@ -13,6 +13,7 @@ import attrs
 
 from ..config.keys import key_of
 from ..config.model import Pool as PoolConfig
+from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from .catalog import CatalogKeeper
 from .settings import Tracking
@@ -27,6 +28,7 @@ _NO_ROUTING: Final = frozenset(
     (
         *("users", "shards", "load_balancing_mode", "checkout_failure_limit", "cleanup_server_connections", "pinning"),
         *("track_parameters", "log_client_parameter_status_changes", "prepared_statements_cache_size"),
+        *("read_after_write", "read_after_write_window_s", "lazy_begin"),
         *(field.name for field in attrs.fields(PoolConfig) if "key" in field.metadata and key_of(field).inherit),
     )
 )
@@ -37,11 +39,13 @@ def adapt(cluster: Cluster, config: PoolConfig, user: User) -> None:
     """Put the limits, timeouts and routing of ``config`` and ``user`` in force; the servers are not looked at."""
     if _routing(config) != _routing(cluster.config):
         _reroute(cluster, config)
+    cluster.hints = Hints(config)
     if cluster.statements is not None:
         cluster.statements.resize(config.prepared_statements_cache_size)
     if config.track_parameters != cluster.config.track_parameters:
         cluster.tracking = Tracking(config.track_parameters)
     cluster.config, cluster.user = config, user
+    cluster.follow()
     for pool in cluster.pools:
         pool.tracking = cluster.tracking
         pool.reset = config.cleanup_server_connections
@@ -74,6 +78,7 @@ def _reroute(cluster: Cluster, config: PoolConfig) -> None:
     cluster.routers = Routers(config)
     router = cluster.routers.usual
     router.use(cluster.router.catalog)
+    router.learned, router.healed = cluster.router.learned, cluster.router.healed
     cluster.router = router
     cluster.greetings.go_home(router.session.role)
     cluster.catalog.retire()

@@ -30,6 +30,8 @@ class Backend:
     __slots__ = (
         "broken",
         "cancelling",
+        "counted",
+        "counted_transactions",
         "created_at",
         "effects",
         "expires_at",
@@ -70,6 +72,8 @@ class Backend:
         """What its users have left behind on it since it was last cleaned."""
         self.prepared = Prepared()
         """The statements on it that clients share."""
+        self.counted = self.counted_transactions = 0
+        """The queries and transactions on it that its users have put down to their own account."""
         self.broken: str | None = None
         """Why it must not be used any more."""
         self.retired = False

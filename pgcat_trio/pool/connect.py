@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from typing import TYPE_CHECKING, Final
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from ..config.model import General
     from ..net.poller import Poller
+    from .resolver import Resolver
 
     Dialer = Callable[["Target", Poller | None, General], Awaitable[Transport]]
     """Opens the byte stream to a server. Raises `ServerUnavailable`; after `Cancelled` nothing is left open."""
@@ -53,6 +55,8 @@ class Target:
     password: str | None = attrs.field(repr=False)
     ssl_mode: SslMode = SslMode.DISABLE
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, eq=False, repr=False)
+    resolver: Resolver | None = attrs.field(default=None, eq=False, repr=False)
+    """Who knows the addresses of ``host``; None for the system."""
     dialer: Dialer | None = attrs.field(default=None, eq=False, repr=False)
     """How to reach it, where that is not by a socket of its address."""
 
@@ -135,16 +139,25 @@ async def dial(target: Target, poller: Poller | None, options: General) -> Trans
 
 async def _dial_socket(target: Target, poller: Poller | None, options: General) -> SocketTransport:
     try:
-        if target.socket_path is not None:
-            stream = await trio.open_unix_socket(target.socket_path)
-        else:
-            stream = await trio.open_tcp_stream(target.host, target.port)
+        stream = await _open_stream(target)
     except OSError as problem:
         raise ServerUnavailable(f"cannot connect to server {target.address}: {_reason(problem)}") from None
     # From here to the return nothing awaits: the socket cannot be lost between two owners.
     transport = SocketTransport(socket.socket(fileno=stream.socket.detach()), poller)
     set_keepalive(transport.socket, options)
     return transport
+
+
+async def _open_stream(target: Target) -> trio.SocketStream:
+    """To the first of the server's addresses that answers. They share what time there is: one may be a black hole."""
+    if target.socket_path is not None:
+        return await trio.open_unix_socket(target.socket_path)
+    addresses = (target.host,) if target.resolver is None else await target.resolver.addresses(target.host)
+    for left in range(len(addresses), 1, -1):
+        time_left_s = trio.current_effective_deadline() - trio.current_time()
+        with trio.move_on_after(time_left_s / left), contextlib.suppress(OSError):
+            return await trio.open_tcp_stream(addresses[-left], target.port)
+    return await trio.open_tcp_stream(addresses[-1], target.port)
 
 
 def _reason(problem: BaseException) -> str:

@@ -6,12 +6,14 @@ import functools
 import operator
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import trio
 
 from ..errors import BackendLost, ServerError, ServerUnavailable
 from ..routing.effects import Effect
 from ..wire import codes, encode
 from .connect import dial, start_tls
+from .resolver import host_of
 
 if TYPE_CHECKING:
     from ..config.model import General
@@ -147,7 +149,11 @@ async def send_cancel(backend: Backend, options: General) -> None:
     bounds the time.
     """
     target = backend.pool.target
-    transport = await dial(target, None, options)
+    there = target
+    if target.socket_path is None and target.dialer is None:
+        # The name of the server may stand for several, or for another one by now.
+        there = attrs.evolve(target, host=host_of(backend.transport.peer), resolver=None)
+    transport = await dial(there, None, options)
     try:
         stream = await start_tls(transport, target) if backend.transport.encrypted else transport
         await stream.send(encode.cancel_request(backend.pid, backend.key))

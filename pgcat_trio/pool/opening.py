@@ -116,7 +116,7 @@ class Opening(ABC):
         """Itself, as others know it."""
 
     @abstractmethod
-    def release(self, backend: Backend) -> None:
+    def release(self, backend: Backend, now: float | None = None) -> None:
         """Take a backend back, in whatever state."""
 
     @abstractmethod
@@ -191,6 +191,7 @@ class Opening(ABC):
             backend.on_idle_data = partial(self.idle_data, backend)
             self._hear_rest(backend, greeting.rest)
             self.backends.add(backend)
+            self._pool.usage.opened(backend)
             self.last_error = None
             self.server.reached = True
             self.server.dials.succeeded()

@@ -19,10 +19,12 @@ from ..wire import encode
 from .exchange import clean, exchange, send_cancel
 from .listening import Switchboard
 from .opening import Opening
+from .resolver import host_of
 from .settings import USUAL, Tracking
+from .usage import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from ..config.model import General, Role, User
     from ..net.poller import Poller
@@ -58,14 +60,14 @@ class Pool(Opening):
         tracking: Tracking = USUAL,
         weight: int = 1,
         zone: str | None = None,
+        usage: Usage | None = None,
     ) -> None:
         super().__init__(owner, server, role, target, user, options, nursery, poller)
         self.tracking = tracking
         self.weight = weight
         self.zone = zone
+        self.usage = usage or Usage(trio.current_time())
         self.idle: deque[Backend] = deque()
-        self.transactions = 0
-        """Transactions of clients, as far as the proxy sees them: leases that have ended."""
         self.switchboard = Switchboard(self.name, target, options, user.connect_timeout_s, nursery)
         self.errands: set[trio.Event] = set()
         """The cancel requests under way: each is set when it has arrived."""
@@ -168,10 +170,13 @@ class Pool(Opening):
 
     # -- giving back -----------------------------------------------------------------------------------------------
 
-    def release(self, backend: Backend) -> None:
-        """Take a backend back, in whatever state. Synchronous and total: the caller has nothing more to do with it."""
+    def release(self, backend: Backend, now: float | None = None) -> None:
+        """Take a backend back, in whatever state. Synchronous and total: the caller has nothing more to do with it.
+
+        ``now`` is for those who have just looked at the clock.
+        """
         if backend.clean:
-            now = trio.current_time()
+            now = now or trio.current_time()
             if now < backend.expires_at:
                 self._put_idle(backend, now)
             else:
@@ -217,6 +222,7 @@ class Pool(Opening):
                 backend.transport.send_nowait(encode.TERMINATE)
         backend.transport.close()
         log.info("backend.closed", pool=self.name, pid=backend.pid, reason=reason)
+        self.usage.closed(backend)
         self.departures.unpark_all()
         self.owner.opened_or_failed(self, None)
         if self.retired:
@@ -231,10 +237,21 @@ class Pool(Opening):
 
     def replace_backends(self, reason: str) -> None:
         """Close the idle backends now and the others when they come back."""
-        for backend in self.backends:
+        self._replace(list(self.backends), reason)
+
+    def move(self, addresses: Collection[str]) -> None:
+        """The server's name stands for these addresses now: replace the backends that are connected to others."""
+        stale = [backend for backend in self.backends if host_of(backend.transport.peer) not in addresses]
+        self._replace(stale, "the server's name has another address")
+        self.switchboard.move(addresses)
+
+    def _replace(self, stale: Iterable[Backend], reason: str) -> None:
+        for backend in stale:
             backend.retired = True
-        while (idle := self.take_unchecked()) is not None:
-            self.close(idle, reason)
+        for backend in [backend for backend in self.idle if backend.retired]:
+            self.idle.remove(backend)
+            backend.transport.unwatch()
+            self.close(backend, reason)
 
     def _forget_server(self) -> None:
         """Care no more for a server of which nothing is left to end."""

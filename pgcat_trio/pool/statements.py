@@ -29,7 +29,7 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_era", "_route", "description", "name", "shared_by", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "description", "has_comment", "name", "shared_by", "tail")
 
     def __init__(self, shared_by: Statements, tail: bytes, description: Description | None = None) -> None:
         self.shared_by = shared_by
@@ -37,6 +37,7 @@ class Statement:
         self.tail = tail
         self.description = description
         """What it is for all who have it; None while no server has said it."""
+        self.has_comment = b"/*" in tail
         self._era: object = None
         self._route: Route | None = None
 

@@ -50,6 +50,10 @@ class Waiter(ABC):
         """The primary would do, too."""
         return self.fallback_to_primary or self.role is not Role.REPLICA
 
+    def accepts(self, pool: Pool) -> bool:
+        """False for a server that would not do now, though it is of the role."""
+        return True
+
     @abstractmethod
     def granted(self, backend: Backend) -> None:
         """The backend is the waiter's now."""

@@ -30,7 +30,7 @@ _TRANSACTION_WORDS = frozenset({"COMMIT", "END", "ROLLBACK", "ABORT", "SAVEPOINT
 _WHY_PRIMARY = {
     "BEGIN": "a transaction that may write",
     "START": "a transaction that may write",
-    "SHOW": "SHOW answers for one server; the primary's answer is the expected one",
+    "SHOW": "what SHOW answers may differ between the servers; the primary's answer is the expected one",
     "SET": "SET changes the session",
     "DO": "DO runs code that is not seen here",
     "CALL": "CALL runs code that is not seen here",
@@ -38,6 +38,15 @@ _WHY_PRIMARY = {
     "FETCH": "a cursor lives where it was declared",
     "LOCK": "a hot standby refuses locks that conflict with writes",
 }
+
+
+_NAMES = """
+    APPLICATION_NAME BLOCK_SIZE CLIENT_ENCODING DATESTYLE INTEGER_DATETIMES INTERVALSTYLE IS_SUPERUSER LC_MESSAGES
+    MAX_IDENTIFIER_LENGTH SEARCH_PATH SERVER_ENCODING SERVER_VERSION SERVER_VERSION_NUM SESSION_AUTHORIZATION
+    STANDARD_CONFORMING_STRINGS TIMEZONE
+"""
+# Properties of the cluster, and settings that follow a session wherever it goes; and not what is tuned for one server.
+_SHOWN_ALIKE = frozenset({*((name,) for name in _NAMES.split()), ("SESSION", "AUTHORIZATION"), ("TIME", "ZONE")})
 
 
 def classify(
@@ -104,6 +113,8 @@ def _prove_statement(tokens: Tokens, catalog: Catalog) -> str:
     if first == "EXPLAIN":
         prove_query(_explained(tokens), catalog)
         return "EXPLAIN of a read-only query"
+    if first == "SHOW" and tokens[1:] in _SHOWN_ALIKE:
+        return "SHOW of what all servers have in common"
     if first == "COPY":
         return _prove_copy(tokens, catalog)
     why = _WHY_PRIMARY.get(first)

@@ -6,7 +6,6 @@ Nothing here decides: the `Router` is asked, which does not notice. No literal o
 from __future__ import annotations
 
 import enum
-import re
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -33,10 +32,7 @@ MAX_SHOWN: Final = 500
 _MAX_READ_BYTES: Final = 4096
 """Bytes of a text that are read for it."""
 
-_BETWEEN_WORDS: Final = rb"(?:\s|--[^\r\n]*+|/\*.*?\*/)"
-_EXPLAIN_ROUTE: Final = re.compile(
-    rb"%b*+explain%b++route\b" % (_BETWEEN_WORDS, _BETWEEN_WORDS), re.IGNORECASE | re.DOTALL
-)
+ANSWERED_HERE: Final[list[Row]] = [("role", "none"), ("reason", "the proxy answers it itself")]
 
 _TRAITS: Final = (
     ("kind", "kind"),
@@ -69,12 +65,15 @@ class Candidate:
 
 @attrs.frozen
 class Explanation:
-    """What the router says of a text. ``remembered``: it had decided on this fingerprint before."""
+    """What the router says of a text. ``remembered``: it had decided on this fingerprint before.
+
+    None where that is nobody's business.
+    """
 
     route: Route
     traits: StatementTraits
     fingerprint: str
-    remembered: bool
+    remembered: bool | None
 
     def rows(self, shard: int, candidates: Sequence[Candidate], choice: str) -> Iterator[Row]:
         """For people to read. ``choice`` says how one of the ``candidates`` is chosen."""
@@ -93,6 +92,8 @@ class Explanation:
         if route.role is Role.REPLICA and route.fallback_to_primary:
             yield "without replicas", "the primary takes it"
         yield from _traits(self.traits)
+        if self.remembered is not None:
+            yield "cache", "hit" if self.remembered else "miss"
         yield "fingerprint", self.fingerprint
 
 
@@ -113,18 +114,14 @@ def explain(router: Router, sql: bytes, *, pooled_by_session: bool = False) -> E
     return Explanation(route, traits, shown(sql), remembered)
 
 
+def refused(reason: str) -> list[Row]:
+    """What there is to say about a text that is given to no server."""
+    return [("role", "none"), ("reason", f"it would be refused: {reason}")]
+
+
 def balancing(pool: Pool) -> str:
     """How one of several candidates is chosen."""
     return f"load_balancing_mode = {pool.load_balancing_mode.value}"
-
-
-def explained(sql: bytes) -> bytes | None:
-    """What an ``EXPLAIN ROUTE`` is to explain, be it nothing; None if the text does not begin with these words.
-
-    PostgreSQL has no statement that does.
-    """
-    found = _EXPLAIN_ROUTE.match(sql)
-    return None if found is None else sql[found.end() :].strip(b"; \t\r\n\f\v")
 
 
 def shown(text: bytes, *, exact: bool = False) -> str:

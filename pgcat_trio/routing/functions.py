@@ -99,6 +99,10 @@ _CATALOG = """
     pg_typeof pg_wal_lsn_diff row_security_active satisfies_hash_partition session_user shobj_description system_user
     to_regclass to_regcollation to_regnamespace to_regoper to_regoperator to_regproc to_regprocedure to_regrole
     to_regtype to_regtypemod version
+    getpgusername in_range json_table pg_column_toast_chunk_id pg_current_snapshot pg_current_xact_id_if_assigned
+    pg_get_statisticsobjdef_columns pg_get_statisticsobjdef_expressions pg_get_wait_events pg_is_other_temp_schema
+    pg_jit_available pg_my_temp_schema pg_timezone_abbrevs_abbrevs pg_timezone_abbrevs_zone pg_xact_commit_timestamp
+    pg_xact_commit_timestamp_origin pg_xact_status txid_current_if_assigned txid_current_snapshot txid_status
 """
 # Written like functions, but part of the language.
 _EXPRESSIONS = "all any cast coalesce greatest least nullif row some"
@@ -121,15 +125,33 @@ READ_ONLY_FUNCTIONS = frozenset(
 )
 
 _SYNTAX = """
-    ALL AND ANY ARRAY AS BETWEEN BY CASE CROSS CUBE DISTINCT ELSE EXCEPT EXISTS FETCH FILTER FIRST FOR FROM FULL GROUP
-    HAVING ILIKE IN INNER INTERSECT IS JOIN LATERAL LEFT LIKE LIMIT MATERIALIZED NEXT NOT OFFSET ON ONLY OR ORDER OVER
-    PARTITION RECURSIVE RIGHT ROLLUP SELECT SETS SIMILAR SOME SYMMETRIC THEN TO UNION UNIQUE USING VALUES WHEN WHERE
-    WINDOW WITH BERNOULLI SYSTEM REPEATABLE
-    BIT BPCHAR CHAR CHARACTER DEC DECIMAL FLOAT INTERVAL NCHAR NUMERIC SECOND TIME TIMESTAMP TIMESTAMPTZ TIMETZ VARBIT
-    VARCHAR VARYING
+    ALL AND ANY ARRAY AS BETWEEN BY CASE CROSS CUBE DISTINCT ELSE EXCEPT EXISTS FETCH FOR FROM FULL GROUP HAVING ILIKE
+    IN INNER INTERSECT IS JOIN LATERAL LEFT LIKE LIMIT NOT OFFSET ON ONLY OR ORDER RIGHT ROLLUP SELECT SIMILAR SOME
+    SYMMETRIC THEN TO UNION UNIQUE USING VALUES WHEN WHERE WINDOW WITH
+    BIT BPCHAR CHAR CHARACTER DEC DECIMAL FLOAT INTERVAL NCHAR NUMERIC TIME TIMESTAMP TIMESTAMPTZ TIMETZ VARBIT VARCHAR
+    VARYING
 """
 # Words that may stand before "(" in a query without calling anything: clauses, operators and types.
 SYNTAX_BEFORE_PARENTHESIS = frozenset(_SYNTAX.split())
+# The same of words that are syntax only behind certain others; elsewhere they are names like any other.
+SYNTAX_BEHIND = {
+    "BERNOULLI": ("TABLESAMPLE",),
+    "FILTER": (")",),
+    "FIRST": ("FETCH",),
+    "MATERIALIZED": ("AS", "NOT"),
+    "NEXT": ("FETCH",),
+    "OVER": (")",),
+    "REPEATABLE": (")",),
+    "SECOND": ("TO", "'x'"),
+    "SETS": ("GROUPING",),
+    "SYSTEM": ("TABLESAMPLE",),
+}
+
+# Declared VOLATILE by extensions, in C, and as harmless as random().
+HARMLESS_IN_EXTENSIONS = ("gen_random_bytes", "gen_salt", "uuid_generate_v1", "uuid_generate_v1mc", "uuid_generate_v4")
+
+# Declared IMMUTABLE, and yet "recovery is in progress".
+NOT_DURING_RECOVERY = frozenset({"pg_walfile_name", "pg_walfile_name_offset"})
 
 # Relations that answer for one server or one session alone: a client that asks for them means its primary.
 PER_SERVER_RELATIONS = (

@@ -11,6 +11,7 @@ any input.
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -187,3 +188,23 @@ def doubt_in(kind: str, sql: bytes, start: int, end: int) -> str | None:
     if kind == "unfinished":
         return "an unterminated quote or comment, or a byte that starts no token"
     return None
+
+
+def comments(sql: bytes, limit: int) -> Iterator[bytes]:
+    """The ``/* */`` comments that begin within the first ``limit`` bytes, without their edges. Never raises."""
+    end = 0
+    for _, first, last in itertools.chain(scan(sql), [("", len(sql), len(sql))]):
+        # What is between two tokens is white space and comments.
+        while end < first:
+            found = _TOKEN.match(sql, end)
+            if found is None:
+                return
+            end, start = found.end(), found.start()
+            if found.lastgroup == "comment":
+                end = _end_of_comment(sql, end)
+                if end < 0 or start >= limit:
+                    return
+                yield sql[start + 2 : end - 2]
+        end = last
+        if end >= limit:
+            return

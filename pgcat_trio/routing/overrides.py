@@ -10,6 +10,8 @@ from pgcat_trio.config.model import Role
 from pgcat_trio.routing.route import Router
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pgcat_trio.config.model import Pool
     from pgcat_trio.routing.commands import Command
 
@@ -65,6 +67,11 @@ class Routers:
             found.catalog = self.usual.catalog
             found.forget()
         return found
+
+    def __iter__(self) -> Iterator[Router]:
+        """All of them, the usual one first."""
+        yield self.usual
+        yield from self._others.values()
 
     def role(self, overrides: Overrides) -> str:
         """What SHOW SERVER ROLE says."""

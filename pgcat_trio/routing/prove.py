@@ -11,6 +11,7 @@ into a literal reaches the parser.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -20,7 +21,7 @@ from sqlglot import exp
 
 from pgcat_trio.routing.catalog import EMPTY
 from pgcat_trio.routing.functions import LOCKING_WORDS, PER_SERVER_RELATIONS, WRITING_WORDS
-from pgcat_trio.routing.lexer import is_literal
+from pgcat_trio.routing.lexer import is_literal, is_name
 from pgcat_trio.routing.names import calls
 
 if TYPE_CHECKING:
@@ -52,12 +53,13 @@ def prove_query(tokens: Tokens, catalog: Catalog = EMPTY) -> None:
     if not tokens or tokens[0] not in QUERY_STARTS:
         raise NotProvenError("no query that could be a read")
     tokens = tuple(_without_long_lists(_with_plain_operators(tokens) if "OPERATOR" in tokens else tokens))
+    parsed = tuple(each for text in _understandable(tokens) for each in normalized(text))
     _check_size(tokens)
     _check_words(tokens)
     if (refusal := catalog.refuses(tokens)) is not None:
         raise NotProvenError(refusal)
-    unexplained = Counter(name.lower() for name in calls(tokens) if not catalog.is_read(name))
-    tree = _parse(" ".join(each for text in tokens for each in normalized(text)))
+    unexplained = Counter(name.lower() for name in calls(tokens, catalog.writes) if not catalog.is_read(name))
+    tree = _parse(" ".join(parsed))
     for node in tree.walk():
         _check_node(node, catalog)
         if isinstance(node, exp.TableAlias) and node.args.get("columns"):
@@ -145,6 +147,46 @@ def _with_plain_operators(tokens: Tokens) -> Tokens:
         if text == ")" and plain[-6:-2] == ["OPERATOR", "(", "PG_CATALOG", "."]:
             plain[-6:] = [plain[-2]]
     return tuple(plain)
+
+
+_TYPES = """
+    ACLITEM BOX BYTEA CID CIDR CIRCLE DATEMULTIRANGE DATERANGE INET INT2VECTOR INT4MULTIRANGE INT4RANGE INT8MULTIRANGE
+    INT8RANGE JSON JSONB JSONPATH LINE LSEG MACADDR MACADDR8 MONEY NUMMULTIRANGE NUMRANGE OID OIDVECTOR PATH PG_LSN
+    PG_SNAPSHOT POINT POLYGON REGCLASS REGCOLLATION REGCONFIG REGDICTIONARY REGNAMESPACE REGOPER REGOPERATOR REGPROC
+    REGPROCEDURE REGROLE REGTYPE TID TSMULTIRANGE TSQUERY TSRANGE TSTZMULTIRANGE TSTZRANGE TSVECTOR TXID_SNAPSHOT UUID
+    XID XID8 XML
+"""
+_TYPES_OF_LITERALS = frozenset(_TYPES.split())
+
+
+def _understandable(tokens: Tokens) -> Iterator[str]:
+    """The tokens without what the parser knows little of and the proof has no use for.
+
+    ``point '(1,2)'`` becomes ``'x'`` (a literal calls nothing of ours), ``|/ 4`` becomes ``- 4``, ``AT LOCAL`` gets a
+    time zone, ``UESCAPE '!'`` and the operator after ``USING`` are left out.
+    """
+    previous = "("
+    pairs = itertools.zip_longest(tokens, tokens[1:], fillvalue="")
+    for text, following in pairs:
+        first_of_expression = previous in ("(", ",", "SELECT")
+        if text in _TYPES_OF_LITERALS and following == "'x'" and (previous == "SELECT" or not is_name(previous)):
+            pass  # behind a name it is no type, as in "JSON_TABLE(... COLUMNS (a int PATH '$.a'))"
+        elif (text == "UESCAPE" and following == "'x'") or (text == "USING" and _is_operator(following)):
+            next(pairs)
+        elif text == "AT" and following == "LOCAL":
+            next(pairs)
+            yield from ("AT", "TIME", "ZONE", "'x'")
+        elif text == "OVERLAPS" and previous != ")":
+            yield "GREATEST"  # called as a function
+        elif first_of_expression and _is_operator(text) and text != "*":
+            yield "-"
+        else:
+            yield text
+        previous = text
+
+
+def _is_operator(text: str) -> bool:
+    return text[:1] in _OPERATOR_CHARACTERS and text != ""
 
 
 def _without_long_lists(tokens: Tokens) -> Iterator[str]:
@@ -246,5 +288,5 @@ _HARMLESS = (
     *(exp.Column, exp.Identifier, exp.Alias, exp.Star, exp.Parameter, exp.Literal, exp.Boolean, exp.Null, exp.Var),
     *(exp.Tuple, exp.Bracket, exp.Slice, exp.Between, exp.In, exp.SubqueryPredicate, exp.AtTimeZone),
     *(exp.DataType, exp.DataTypeParam, exp.ColumnDef, exp.ObjectIdentifier, exp.Interval, exp.IntervalSpan),
-    *(exp.JSON, exp.JSONKeyValue, exp.JSONValue),
+    *(exp.JSON, exp.JSONKeyValue, exp.JSONValue, exp.JSONColumnDef, exp.JSONSchema, exp.Variadic),
 )

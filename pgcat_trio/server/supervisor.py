@@ -141,6 +141,7 @@ class Supervisor:
                 process.start_soon(self._sweep)
                 async with trio.open_nursery() as pools:
                     self._directory = Directory(self._config, pools, self.poller)
+                    pools.start_soon(self._directory.resolver.run)
                     try:
                         await self._serve(listeners, task_status)
                     except ConfigError as error:
@@ -176,7 +177,8 @@ class Supervisor:
             await trio.lowlevel.checkpoint()  # who was accepted last is in `connections` now
             self.ending.watch(sessions)
         self.ending.over()
-        errands = [errand for pool in self.directory.pools() for errand in pool.errands]
+        pools = [*self.directory.pools(), *(pool for _, pool in self.directory.leaving())]
+        errands = [errand for pool in pools for errand in pool.errands]
         await see_off(errands, _LAST_ERRANDS_S)
 
     def forget(self, connection: Connection) -> None:
@@ -189,7 +191,7 @@ class Supervisor:
         self.ending.hasten()
 
     def _close_pools(self) -> None:
-        for cluster in self.directory.clusters.values():
+        for cluster in self.directory.all_clusters():
             cluster.retire()
 
     async def _sweep(self) -> None:
@@ -201,8 +203,9 @@ class Supervisor:
             if self._directory is not None:
                 for server in self._directory.servers.values():
                     server.expire_ban(now)
-                for cluster in self._directory.clusters.values():
+                for cluster in self._directory.all_clusters():
                     cluster.sweep(now)
+                self._directory.usages.sweep(now)
 
     # -- configuration ---------------------------------------------------------------------------------------------
 

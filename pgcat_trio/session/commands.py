@@ -17,20 +17,23 @@ from ..errors import (
     TooManyStatements,
     UnknownName,
 )
-from ..routing.commands import Command, is_command, parse_command
+from ..routing.commands import Command, ExplainRoute, is_command, parse_command
 from ..wire import codes, encode
 from ..wire.claims import Claims, text_of
 from ..wire.statements import messages_in
 from .deallocate import clears, deallocated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from ..routing.explain import Row
 
 _TEXT: Final = 25  # the type's OID
-_NO_PARAMETERS: Final = encode.message(b"t", b"\0\0")
 _PARSE_COMPLETE: Final = encode.message(b"1", b"")
 _BIND_COMPLETE: Final = encode.message(b"2", b"")
 _CLOSE_COMPLETE: Final = encode.message(b"3", b"")
+_PROPERTIES: Final = (("property", _TEXT), ("value", _TEXT))
+_BINARY: Final = b"\0\1"
 _NO_DATA: Final = encode.message(b"n", b"")
 _NOT_IN_FAILED: Final = frozenset((codes.QUERY, codes.PARSE, codes.BIND, codes.EXECUTE))
 
@@ -50,6 +53,9 @@ class Deallocate:
     tag: str = "DEALLOCATE"
 
 
+Prepared = Command | ExplainRoute | Deallocate
+
+
 @attrs.define
 class Answer:
     """What the client is told. ``error``: why it went wrong.
@@ -63,14 +69,18 @@ class Answer:
 
 
 class Commands:
-    """One client's commands. ``obey`` carries one out and returns the value of a SHOW; it may raise `ProxyError`."""
+    """One client's commands. ``obey`` carries one out and returns the value of a SHOW; it may raise `ProxyError`.
 
-    __slots__ = ("_formats", "_obey", "_portals", "_statements", "claims")
+    ``explain`` says where a text would go.
+    """
 
-    def __init__(self, obey: Callable[[Command], str | None]) -> None:
+    __slots__ = ("_explain", "_formats", "_obey", "_portals", "_statements", "claims")
+
+    def __init__(self, obey: Callable[[Command], str | None], explain: Callable[[bytes], Iterable[Row]]) -> None:
         self._obey = obey
-        self._statements: dict[bytes, Command | Deallocate] = {}
-        self._portals: dict[bytes, Command | Deallocate] = {}
+        self._explain = explain
+        self._statements: dict[bytes, Prepared] = {}
+        self._portals: dict[bytes, Prepared] = {}
         self._formats: dict[bytes, bytes] = {}
         self.claims = Claims(is_command, self._deallocates)
 
@@ -124,16 +134,17 @@ class Commands:
             return _CLOSE_COMPLETE
         if book is self._portals:
             return _description(self._find(book, name), self._formats[name])
-        return _NO_PARAMETERS + _description(self._find(book, name))
+        command = self._find(book, name)
+        return _parameters(command) + _description(command)
 
-    def _find(self, book: dict[bytes, Command | Deallocate], name: bytes) -> Command | Deallocate:
+    def _find(self, book: dict[bytes, Prepared], name: bytes) -> Prepared:
         found = book.get(name)
         if found is None:
             kind = "prepared statement" if book is self._statements else "portal"
             raise UnknownName(f'{kind} "{_shown(name)}" does not exist')
         return found
 
-    def _read(self, text: bytes) -> Command | Deallocate:
+    def _read(self, text: bytes) -> Prepared:
         name = deallocated(text)
         return Deallocate(name) if name in self._statements else parse_command(text)
 
@@ -155,18 +166,26 @@ class Commands:
         portal, name = message[5:portal_end], message[portal_end + 1 : end]
         formats = end + 3 + 2 * int.from_bytes(message[end + 1 : end + 3])
         count = int.from_bytes(message[formats : formats + 2])
-        if count:
+        command = self._find(self._statements, name)
+        wanted = _parameter_count(command)
+        if count != wanted:
             raise ProtocolViolation(
-                f'bind message supplies {count} parameters, but prepared statement "{_shown(name)}" requires 0'
+                f'bind message supplies {count} parameters, but prepared statement "{_shown(name)}" requires {wanted}'
             )
-        self._portals[portal] = self._find(self._statements, name)
-        self._formats[portal] = message[formats + 4 : formats + 6]
+        at = formats + 2
+        for _ in range(count):
+            at += 4 + max(0, int.from_bytes(message[at : at + 4], signed=True))
+        self._portals[portal] = command
+        self._formats[portal] = message[at + 2 : at + 4]
 
-    def _carry_out(self, command: Command | Deallocate) -> bytes:
+    def _carry_out(self, command: Prepared) -> bytes:
         value: str | None = None
         if isinstance(command, Deallocate):
             self._statements.pop(command.name, None)
             self.claims.statements.discard(command.name)
+        elif isinstance(command, ExplainRoute):
+            rows = b"".join(map(encode.data_row, self._explain(command.sql)))
+            return rows + encode.command_complete(command.tag)
         else:
             value = self._obey(command)
         row = b"" if value is None else encode.data_row([value])
@@ -179,7 +198,18 @@ class Commands:
         return deallocated(text) in self._statements
 
 
-def _description(command: Command | Deallocate, result_format: bytes = b"", *, simple: bool = False) -> bytes:
+def _parameter_count(command: Prepared) -> int:
+    return command.parameters if isinstance(command, ExplainRoute) else 0
+
+
+def _parameters(command: Prepared) -> bytes:
+    count = _parameter_count(command)
+    return encode.message(b"t", codes.INT16.pack(count) + codes.UINT32.pack(_TEXT) * count)
+
+
+def _description(command: Prepared, result_format: bytes = b"", *, simple: bool = False) -> bytes:
+    if isinstance(command, ExplainRoute):
+        return encode.row_description(_PROPERTIES, [result_format == _BINARY] * len(_PROPERTIES))
     if isinstance(command, Deallocate) or command.value is not None:
         return b"" if simple else _NO_DATA
     description = encode.row_description([(command.subject.value, _TEXT)])

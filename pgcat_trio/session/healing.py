@@ -21,7 +21,7 @@ from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
 from ..wire.prelude import ends_in_description, first_error, says_nothing
-from ..wire.statements import is_stale, messages_in, name_at
+from ..wire.statements import messages_in, name_at
 from ..wire.usual import OTHER
 from . import answers
 from .lease import Place
@@ -50,6 +50,12 @@ _STANDBY_ERRORS: Final = {
 """What a hot standby answers and a primary does not, by SQLSTATE (messages are translated), and whether that says
 something about the statement. Where it was another error of that SQLSTATE, the primary answers with it once more.
 PostgreSQL manual, "Hot Standby"; recovery conflicts that end the connection are losses."""
+
+_OUT_OF_DATE: Final = "RevalidateCachedQuery"
+"""The routine that says a prepared statement's columns have changed, also by 0A000: any server would."""
+
+_NEEDS_SERIALIZABLE: Final = "GetSerializableTransactionSnapshot"
+"""The routine that says that there is no serializable mode in a hot standby: not the statement's fault."""
 
 _TO_PRIMARY: Final = Route(Role.PRIMARY, "a replica could not run it", NO_EFFECT, False)
 _ELSEWHERE: Final = Route(Role.REPLICA, "the replica that ran it was lost", NO_EFFECT, True)
@@ -109,6 +115,7 @@ class Healer(Steerer):
             route.role is not Role.PRIMARY
             and route.effects is NO_EFFECT
             and self.leftovers is None
+            and self.hint is None
             and not (downstream.continuation or downstream.doubtful)
             and len(self._reads) + len(batch) <= LARGE_BYTES
         )
@@ -151,8 +158,8 @@ class Healer(Steerer):
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def mended(self, backend: Backend, data: bytes) -> bytes | None:
-        """What the client is to see of an answer to the reads that are kept; None if it is to see nothing yet."""
+    def mended(self, backend: Backend, data: bytes) -> bytes:
+        """What the client is to see of an answer to the reads that are kept; b"" while that is nothing."""
         upstream = backend.upstream
         if self._describing:
             self._described = ends_in_description(data)
@@ -163,14 +170,14 @@ class Healer(Steerer):
             if not upstream.failed:
                 if not upstream.expected.settled and says_nothing(data) and len(data) <= LARGE_BYTES:
                     self._prelude = data
-                    return None
+                    return b""
             else:
                 self._complaint = self._standby_error(data)
             if self._complaint is None:
                 self.forget_reads()
                 return data
         self.heal_if_quiet(backend)
-        return None
+        return b""
 
     def heal_if_quiet(self, backend: Backend) -> None:
         """Run again what has failed, once the replica has nothing more to do."""
@@ -183,12 +190,15 @@ class Healer(Steerer):
         if body is None:
             return None
         error = error_fields(body)
-        return error if error.get("C") in _STANDBY_ERRORS and not is_stale(error) else None
+        return error if error.get("C") in _STANDBY_ERRORS and error.get("R") != _OUT_OF_DATE else None
 
     def _heal(self, backend: Backend, error: dict[str, str]) -> None:
         sqlstate = error.get("C", "")
         texts = self._texts_of(self._reads)
-        if _STANDBY_ERRORS.get(sqlstate) and len(texts) == 1:
+        if error.get("R") == _NEEDS_SERIALIZABLE:
+            # By default for its role, its database or the server: from now on it is known (`routing.transactions`).
+            self.settings = self.settings.with_changes([("default_transaction_isolation", "serializable")])
+        elif _STANDBY_ERRORS.get(sqlstate) and len(texts) == 1:
             self.router.learn_write(min(texts), f"a replica refused it with {sqlstate}")
         self._log_healing(backend, error.get("M", ""), sqlstate, texts)
         self._run_again(backend, _TO_PRIMARY, {})

@@ -23,7 +23,7 @@ from ..routing.changes import setting_changes
 from ..routing.effects import PINNING, Effect
 from ..routing.lexer import split
 from ..wire import codes, encode
-from .leftovers import NO_CHANGES, SUSPECT, Leftovers, portable, reasons
+from .leftovers import EVERYTHING, NO_CHANGES, SUSPECT, Leftovers, portable, reasons
 from .names import FOREIGN
 from .resets import Resetter
 
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from ..pool.backend import Backend
 
 log = structlog.get_logger("pgcat_trio.session")
-
-_UNLISTEN: Final = "UNLISTEN *"
 
 _OWN_NAME: Final = "pgcat_own"
 
@@ -177,8 +175,8 @@ class Keeper(Resetter):
             asking = question.sql(all_statements=self.cluster.statements is None)
             if not asking:
                 self._conclude(backend, leftovers, question, Findings())
-            if leftovers.handed_over and Effect.LISTEN not in question.suspects:
-                asking = "; ".join(filter(None, (_UNLISTEN, asking)))
+            if leftovers.unlisten and Effect.LISTEN not in question.suspects:
+                asking = "; ".join(filter(None, (leftovers.unlisten, asking)))
             sql = "; ".join(filter(None, (sql, asking)))
             if sql and leftovers.asked_again:
                 sql = f"{_UNHURRIED}; {sql}"
@@ -211,9 +209,10 @@ class Keeper(Resetter):
             leftovers.marking = False
             self.marked(backend, leftovers)
         elif error is None:
-            if leftovers.handed_over and Effect.LISTEN not in question.suspects:
-                leftovers.handed_over = False
-                backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
+            if leftovers.unlisten and Effect.LISTEN not in question.suspects:
+                unlisten, leftovers.unlisten = leftovers.unlisten, ""
+                if unlisten == EVERYTHING:
+                    backend.effects = backend.effects & ~Effect.LISTEN | leftovers.later
             leftovers.asked_again = False
             self._conclude(backend, leftovers, question, question.findings(rows))
         elif error.get("C") == _CANCELED and backend.upstream.expected.settled and not leftovers.asked_again:

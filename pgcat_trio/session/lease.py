@@ -20,6 +20,7 @@ from ..config.model import PoolMode
 from ..errors import ProxyError, QueryCanceled, ServerUnavailable, ShuttingDown
 from ..pool.waiting import ClusterRetired, Waiter
 from ..routing.effects import Effect
+from ..wire import codes
 from ..wire.downstream import Downstream
 from .turns import Turns
 
@@ -67,10 +68,11 @@ class Lease(Turns, ABC):
     """At most one backend, or a place in the queue for one."""
 
     __slots__ = (
-        "_checkout_failures",
         "_held",
         "_refusing",
+        "_settings_before",
         "backend",
+        "checkout_failures",
         "closing",
         "cluster",
         "database",
@@ -78,8 +80,10 @@ class Lease(Turns, ABC):
         "ended",
         "gateway",
         "leftovers",
+        "max_wait_s",
         "mode",
         "place",
+        "queries",
         "settings",
         "transactions",
         "unsent",
@@ -94,6 +98,7 @@ class Lease(Turns, ABC):
         self.user = user
         self.database = database
         self.settings = settings
+        self._settings_before: Settings | None = None  # the transaction under way has changed them
         self.downstream = Downstream(gateway.general.max_message_bytes)
         self.backend: Backend | None = None
         self.place: Place | None = None
@@ -107,8 +112,12 @@ class Lease(Turns, ABC):
         self.closing = False
         """End as soon as nothing is under way."""
         self.transactions = 0
+        self.queries = 0
+        """As many as its backends have counted for it until they were given back; so are ``transactions``."""
+        self.max_wait_s = 0.0
+        """The longest wait for a backend."""
         self._held = b""  # a batch that waits until the backend owes nothing
-        self._checkout_failures = 0
+        self.checkout_failures = 0
         self._refusing = False  # a transaction is being made to fail, by an error that the client does not see
 
     @property
@@ -179,7 +188,11 @@ class Lease(Turns, ABC):
         """The wait is over."""
         self.backend = backend
         self.place = None
-        self.leased(waiter.since, trio.current_time())
+        now = trio.current_time()
+        waited_s = now - waiter.since
+        backend.pool.usage.wait_s += waited_s
+        self.max_wait_s = max(self.max_wait_s, waited_s)
+        self.leased(waiter.since, now)
         try:
             waiter.start(backend)
         except Exception as problem:
@@ -195,6 +208,8 @@ class Lease(Turns, ABC):
                 self.rebind()
                 self.queue(waiter)
                 return
+            for pool in (waiter.pools or self.cluster.pools)[:1]:
+                pool.usage.errors += 1
             self._checkout_failed(reason, waiter)
         except Exception as problem:
             self.turn_failed(problem)
@@ -202,7 +217,7 @@ class Lease(Turns, ABC):
             self.go_on()
 
     def _checkout_failed(self, error: ProxyError, waiter: Place) -> None:
-        self._checkout_failures += 1
+        self.checkout_failures += 1
         limit = self.cluster.config.checkout_failure_limit
         repeats = self.cluster.repeats
         if not repeats.pass_over(error.message, trio.current_time()):
@@ -215,9 +230,9 @@ class Lease(Turns, ABC):
                 **repeats.take_count(),
             )
         waiter.refuse(error)
-        if limit and self._checkout_failures >= limit:
+        if limit and self.checkout_failures >= limit:
             raise ServerUnavailable(
-                f"checkout failure limit reached ({self._checkout_failures} / {limit})",
+                f"checkout failure limit reached ({self.checkout_failures} / {limit})",
                 hint="Connect again, or raise checkout_failure_limit in the proxy's configuration.",
             )
 
@@ -257,16 +272,27 @@ class Lease(Turns, ABC):
             return
         self.timed_out = False
         if self.leftovers is None and self.mode is not PoolMode.SESSION:
-            self.release()
+            self.give_back(backend)
         if self.closing and not self._held:
             self.finish(ShuttingDown("terminating connection due to administrator command"))
+
+    def give_back(self, backend: Backend) -> None:
+        """The backend is not needed any more: release it, now or soon."""
+        self.release()
 
     def release(self) -> None:
         """Give the backend back, in whatever state it is. Synchronous and total."""
         backend, self.backend = self.backend, None
         if backend is not None:
-            self.transactions += 1
-            backend.pool.transactions += 1
+            upstream = backend.upstream
+            self.queries += upstream.queries - backend.counted
+            self.transactions += upstream.transactions - backend.counted_transactions
+            backend.counted, backend.counted_transactions = upstream.queries, upstream.transactions
+            now = trio.current_time()
+            if self.since == math.inf:  # what ended with that was the last request, and the transaction
+                usage = backend.pool.usage
+                usage.query_s += now - self.asked_at
+                usage.transaction_s += now - self.began_at
             backend.transport.unwatch()
             if not self._whole:
                 backend.sending = True
@@ -274,12 +300,17 @@ class Lease(Turns, ABC):
                 backend.effects |= Effect.UNKNOWN
             self.leftovers = None
             self._refusing = False
-            backend.pool.release(backend)
+            self._settings_before = None
+            backend.pool.release(backend, now)
 
     def parameters_changed(self, backend: Backend) -> None:
         """The server reported settings that follow the client."""
         changes = backend.take_changed_parameters()
         if changes:
+            if self._settings_before is None:
+                self._settings_before = self.settings
+            if backend.upstream.status == codes.IDLE and backend.upstream.expected.settled:
+                self._settings_before = None  # they have been committed
             self.settings = self.settings.with_changes(changes)
             if self.cluster.config.log_client_parameter_status_changes:
                 for name, value in changes:

@@ -34,6 +34,8 @@ SUSPECT: Final = PINNING | Effect.SETTINGS | Effect.UNKNOWN
 
 _ROLLBACK: Final = encode.command_complete("ROLLBACK")
 
+EVERYTHING: Final = "UNLISTEN *"
+
 NO_CHANGES: Final = SettingChanges()
 
 
@@ -54,7 +56,6 @@ class Leftovers:
         "due",
         "given_up",
         "giving_up",
-        "handed_over",
         "joining",
         "later",
         "marking",
@@ -64,6 +65,7 @@ class Leftovers:
         "rolled_back",
         "suspects",
         "told",
+        "unlisten",
         "withheld",
     )
 
@@ -88,8 +90,8 @@ class Leftovers:
         """The channels that are being handed over to that connection."""
         self.marking = False
         """What the server is being told is the mark: what it notifies of before that is ours to tell."""
-        self.handed_over = False
-        """The backend need not listen any more."""
+        self.unlisten = ""
+        """What the backend need not listen to any more: `EVERYTHING`, or the marks."""
         self.given_up: list[bytes | None] = []
         """Channels that are not listened to any more if the transaction commits; None for all."""
         self.giving_up: list[bytes | None] = []

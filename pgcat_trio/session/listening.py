@@ -14,12 +14,12 @@ import trio
 
 from ..config.model import Pinning, Role
 from ..errors import ServerUnavailable, SubscriptionLost
-from ..pool.listening import MARKS
+from ..pool.listening import MARKS, UNLISTEN_MARKS
 from ..routing.effects import Effect
 from ..routing.lexer import split
 from ..wire import messages
 from .keeping import Keeper
-from .leftovers import Leftovers
+from .leftovers import EVERYTHING, Leftovers
 
 if TYPE_CHECKING:
     from ..errors import ProxyError
@@ -99,7 +99,7 @@ class Listener(Keeper):
         names = frozenset(channel.encode("utf-8", "surrogateescape") for channel in channels) - {MARKS}
         self._board = board
         if names <= self._channels:
-            self.leftovers.handed_over = True
+            self.leftovers.unlisten = EVERYTHING
         else:
             self._hand_over(board, names - self._channels, self.leftovers)
         return True
@@ -110,21 +110,24 @@ class Listener(Keeper):
 
     def marked(self, backend: Backend, leftovers: Leftovers) -> None:
         board, joining = self._board, leftovers.joining
-        assert board is not None
         assert joining is not None
         leftovers.joining = None
         diverted, backend.upstream.diverted = backend.upstream.diverted or [], []
         marks = [n for n, each in enumerate(diverted) if messages.notification(each[5:]) == (MARKS, joining.mark)]
-        leftovers.withheld += self._ours(diverted[: marks[0]] if marks else diverted)
-        if marks:
+        if marks and board is not None:
+            leftovers.withheld += self._ours(diverted[: marks[0]])
             self._channels |= joining.channels
-            leftovers.handed_over, leftovers.asked_again = True, False
+            leftovers.unlisten, leftovers.asked_again = EVERYTHING, False
             self._follow()
             return
-        board.forget(joining)
+        leftovers.withheld += self._ours(diverted)
+        leftovers.unlisten = leftovers.unlisten or UNLISTEN_MARKS
+        if board is not None:
+            board.forget(joining)
         if not leftovers.asked_again:  # a cancel request that came late, for example
             leftovers.asked_again = True
-            self._hand_over(board, joining.channels, leftovers)
+            self._board = board or backend.pool.switchboard
+            self._hand_over(self._board, joining.channels, leftovers)
         else:
             self._stay(backend, leftovers, ServerUnavailable("the server cannot notify anybody"))
 
@@ -226,7 +229,7 @@ class Listener(Keeper):
         elif leftovers is not None and backend is not None:
             leftovers.news += self._take_notifications()
             leftovers.awaiting = min(leftovers.awaiting, 1)
-            if leftovers.joining is not None:
+            if leftovers.joining is not None and not leftovers.marking:
                 leftovers.joining = None
                 self._stay(backend, leftovers, reason)
             self._go_on()

@@ -108,6 +108,11 @@ class Names:
                 return statement.route(router)
         return router.route_batch([*downstream.texts, *self.bound(batch, downstream)])
 
+    def may_hint(self, downstream: Downstream) -> bool:
+        """False if no statement that a batch names has a comment."""
+        statement = self.by_name.get(downstream.subject) if downstream.shape == BOUND else None
+        return statement is None or statement.has_comment
+
     def text(self, name: bytes) -> bytes | None:
         """The SQL of the statement of this name, b"" for the unnamed one."""
         statement = self.by_name.get(name)

@@ -26,9 +26,10 @@ from ..errors import (
 from ..pool.exchange import GIVE_UP
 from ..pool.settings import settings_sql
 from ..routing.effects import Effect
+from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
 from ..wire.replies import COPY_ENDS
-from .healing import Healer
+from .beginning import Beginner
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
@@ -47,7 +48,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Healer):
+class Relay(Beginner):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -76,7 +77,7 @@ class Relay(Healer):
     @property
     def may_send_unasked(self) -> bool:
         """True when an answer may lead to something that ingress has to send, though the client says nothing."""
-        return self.leftovers is not None or self._again is not None or bool(self._reads)
+        return self.leftovers is not None or self._again is not None or bool(self._reads) or self.written
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""
@@ -118,7 +119,10 @@ class Relay(Healer):
     def _forward(self, batch: bytes) -> None:
         backend = self.backend
         if self.downstream.own:
-            self.steer(batch)
+            if self.mending or self.place is not None:
+                self._held = batch
+            else:
+                self.steer(batch)
         elif backend is None:
             self._begin(batch)
         elif self.downstream.continuation:
@@ -130,6 +134,10 @@ class Relay(Healer):
         elif self.leftovers is not None and self.goes_back_soon(backend):
             self._held = batch  # what is reset is to be set again first
         elif self.mode is PoolMode.SESSION:
+            self.used = True
+            if self.cluster.sharded and (objection := self.object(batch)) is not None:
+                self._deny(objection, backend, batch)
+                return
             self.note_resets(backend, batch)
             self._send_request(backend, batch, Effect.NONE)
         else:
@@ -137,20 +145,20 @@ class Relay(Healer):
             if self.names is not None and self._depends_on_answers(backend, route):
                 self._held = batch
                 return
-            if self._reroutes and route.role is Role.PRIMARY and not backend.upstream.in_transaction:
-                # It belongs to another server, unless what is under way opens a transaction on this one.
+            elsewhere = self.hint is not None or (self._reroutes and route.role is Role.PRIMARY)
+            if self.mending or (elsewhere and self.strays(backend, route)):
+                # It may belong to another server, unless what is under way opens a transaction on this one.
                 self._held = batch
                 return
-            if self.mending:
-                self._held = batch
-                return
-            if route.effects is not Effect.NONE:
-                denial = self.denial(batch, route.effects)
+            if route.effects is not Effect.NONE or self.objection is not None:
+                denial = self.take_objection() or self.denial(batch, route.effects)
                 if denial is not None:
                     self._deny(denial, backend, batch)
                     return
                 self.note(backend, batch, route.effects)
             route.tally.calls += 1
+            if self.cluster.follows_writes:
+                self.note_writes(backend, route)
             first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
             if self._reroutes:
@@ -171,7 +179,7 @@ class Relay(Healer):
             error, self._lost = self._lost, None
             self.refuse(error)
         elif batch == encode.SYNC:
-            self._say(encode.ready_for_query())
+            self._say(encode.ready_for_query(self.idle_status))
         elif downstream.continuation or not (
             downstream.texts or downstream.unsynced or downstream.markers.strip(COPY_ENDS)
         ):
@@ -180,49 +188,42 @@ class Relay(Healer):
         else:
             if self.cluster.retired:
                 self.rebind()
-            route = self._route(batch)
-            denial = self.denial(batch, route.effects) if route.effects is not Effect.NONE else None
-            if denial is not None:
-                self.refuse(denial)
+            if (self.begun is not None or self.cluster.begins_lazily) and self.hold_back(batch):
                 return
-            backend = self.cluster.acquire_nowait(route.role, self.heard_at)
+            route = self._route(batch)
+            if (self.cluster.sharded or self.overrides is not NO_OVERRIDES) and self.choose_shard():
+                route = self._route(batch)
+            if route.effects is not Effect.NONE or self.objection is not None:
+                denial = self.take_objection() or self.denial(batch, route.effects)
+                if denial is not None:
+                    self.refuse(denial)
+                    return
+            if self.begun is not None:
+                route = self.route_of_begun(route)
+            place = self.place_of_read(batch, route) if self.careful and route.role is not Role.PRIMARY else None
+            backend = self.cluster.acquire_nowait(route.role, self.heard_at) if place is None else None
             if backend is None:
-                self.queue(Place(self, batch, route))
+                self.queue(place or Place(self, batch, route))
             else:
                 self.backend = backend
                 self.leased(self.heard_at, self.heard_at)
                 self.start(backend, batch, route)
-
-    def _route(self, batch: bytes) -> Route:
-        downstream = self.downstream
-        router = self.router
-        if self.mode is PoolMode.SESSION:
-            return router.session
-        if downstream.doubtful:
-            return router.unknown
-        texts = downstream.texts
-        if not downstream.named:
-            route = router.route(texts[0]) if len(texts) == 1 else router.route_batch(texts)
-        elif self.names is None:
-            route = router.route_batch(texts).with_effects(Effect.PREPARED | Effect.STATEMENTS)
-        else:
-            route = self.names.route(batch, downstream, router)
-        if downstream.executes and not downstream.complete:
-            # More may follow in the same implicit transaction, and it may write.
-            route = router.in_doubt(route)
-        return route
 
     def start(self, backend: Backend, batch: bytes, route: Route) -> None:
         """First bytes to a backend just leased, with the client's settings before them if it lacks any."""
         route.tally.calls += 1
         self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
+            self.used = True
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
+        if self.cluster.follows_writes:
+            self.note_writes(backend, route)
         downstream = self.downstream
         own_query = b""
         told = batch
+        first = self.begun is None
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
             told = self._translate(self.names, backend, batch, route.effects)
@@ -230,7 +231,7 @@ class Relay(Healer):
             own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
         self._open(backend, told, own_query, downstream.markers, unsynced=downstream.unsynced)
         if self._reroutes:
-            self.keep(backend, batch, route, first=True)
+            self.keep(backend, batch, route, first=first)
 
     def _open(self, backend: Backend, batch: bytes, own_query: bytes, markers: bytes, *, unsynced: bool) -> None:
         if backend.settings is not self.settings:
@@ -240,6 +241,9 @@ class Relay(Healer):
             backend.settings = self.settings
         if own_query:
             backend.upstream.expected.sent_own_query()
+        if self.begun is not None:
+            own_query += self.take_begin(backend)
+        if own_query:
             batch = own_query + batch
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
@@ -275,22 +279,20 @@ class Relay(Healer):
             if upstream.changed_parameters:
                 self.parameters_changed(backend)
             leftovers = self.leftovers
-            asking = self._refusing or (leftovers is not None and leftovers.question is not None)
-            if upstream.swallowed_error is not None and not asking:
+            if upstream.swallowed_error is not None and not self.asks_for_itself:
                 backend.broken = "the client's settings were refused"
                 raise ServerError(upstream.swallowed_error)
+            if self.asking_position and not upstream.expected.swallowing:
+                self.take_position(backend)
             if self.names is not None and (self._again is not None or upstream.statements.trouble):
                 answer = self._answered(self.names, backend, data)
                 if answer is None:
                     return True
                 data = answer
             if (self._reads or self._describing) and (data or upstream.failed):
-                answer = self.mended(backend, data)
-                if answer is None:
-                    if self._rest is not None:
-                        self.settle()
-                    return self.backend is backend
-                data = answer
+                data = self.mended(backend, data)
+                if self.backend is not backend:
+                    return False
             if self._refusing and not upstream.expected.swallowing:
                 self._refusing = False
                 upstream.captured = None

@@ -26,7 +26,7 @@ log = structlog.get_logger("pgcat_trio.session")
 
 CLIENT_LEFT: Final = "client closed the connection"
 
-_FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
+FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
 
 
 class Teller(Listener):
@@ -52,6 +52,11 @@ class Teller(Listener):
         else:
             log.error("session.bug", user=self.user, database=self.database, exc_info=problem)
             self.finish(ProxyError("internal error in the proxy", hint="The proxy's log has the details."))
+
+    @property
+    def asks_for_itself(self) -> bool:
+        """True while an error in an answer that the client does not see is no fault of its settings."""
+        return self._refusing or (self.leftovers is not None and self.leftovers.question is not None)
 
     def _say(self, data: bytes) -> None:
         if not self.outbox.write(data):
@@ -81,7 +86,7 @@ class Teller(Listener):
     def fail_transaction(self, backend: Backend) -> None:
         """Make the transaction of a settled backend fail, as an error of the server's own would have."""
         self._refusing = True
-        self._send_own(backend, _FAILING_QUERY)
+        self._send_own(backend, FAILING_QUERY)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""
@@ -89,6 +94,7 @@ class Teller(Listener):
         reason = backend.last_words() or backend.broken or reason
         log.warning("backend.lost", pool=backend.pool.name, pid=backend.pid, user=self.user, reason=reason)
         backend.broken = reason
+        backend.pool.usage.errors += 1
         words = upstream.last_words
         # In the middle of a message an error would be taken for a part of it.
         intact = upstream.between_messages and self._whole
@@ -103,6 +109,8 @@ class Teller(Listener):
         answer = answers.loss(error, upstream)
         upstream.statements.abandon()
         unsynced = upstream.expected.unsynced
+        if self._settings_before is not None:
+            self.settings = self._settings_before  # what its transaction has set is rolled back
         self.release()
         if ends:
             told = words is None and answers.told(upstream)

@@ -70,9 +70,12 @@ class Turns:
         now = trio.current_time()
         if len(expected.queue) < owed and not expected.copy_in:
             # One is over: from now on it runs the next one, if there are several.
+            usage = backend.pool.usage
+            usage.query_s += now - self.asked_at
             self.asked_at = now
             self.timed_out = False
             if upstream.status == codes.IDLE:
+                usage.transaction_s += now - self.began_at
                 self.began_at = now
         if expected.queue and not expected.copy_in:
             return

@@ -56,10 +56,12 @@ class Upstream:
         "failed",
         "last_error",
         "last_words",
+        "queries",
         "statements",
         "status",
         "streaming",
         "swallowed_error",
+        "transactions",
     )
 
     def __init__(self) -> None:
@@ -87,6 +89,10 @@ class Upstream:
         which takes each cancel request for a user's."""
         self.streaming = False
         """CopyBoth has begun (replication): the connection serves nobody else any more."""
+        self.queries = 0
+        """ReadyForQuery that were a client's, so far."""
+        self.transactions = 0
+        """Those after which no transaction was open."""
         self._held = b""
         self._skip = 0
 
@@ -207,6 +213,10 @@ class Upstream:
             self.status = body[0]
             self.last_error = self.cancel_reason = None
             entry = self.expected.ready()
+            if entry != SWALLOW:
+                self.queries += 1
+                if body == b"I":
+                    self.transactions += 1
             statements = self.statements
             if statements.notes or statements.skipping:
                 if entry != SWALLOW:

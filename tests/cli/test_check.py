@@ -32,7 +32,7 @@ def test_the_samples_can_be_used(run: Run, name: str) -> None:
 
 
 def test_warnings_are_said_and_do_no_harm(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "pgcat.toml").write_text(GOOD.replace("[general]", "[general]\ndns_cache_enabled = true"))
+    (tmp_path / "pgcat.toml").write_text(GOOD.replace("[general]", "[general]\nenable_prometheus_exporter = true"))
     code, out, err = run("check", "pgcat.toml")
     assert code == 0
     assert "warnings: 0" not in out

@@ -130,7 +130,7 @@ def test_a_transaction_may_end_unless_the_signal_comes_twice(
 
 
 def test_warnings_of_the_file_are_logged_at_the_start(start: Callable[..., Program], config: Path) -> None:
-    config.write_text(CONFIG.replace("[general]", "[general]\ndns_cache_enabled = true"))
+    config.write_text(CONFIG.replace("[general]", "[general]\nenable_prometheus_exporter = true"))
     program = start(LOG_FORMAT="structured", LOG_LEVEL="warn")
     assert program.event("config.warning")["problem"].startswith("pgcat.toml:")
 

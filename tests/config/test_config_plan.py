@@ -50,6 +50,11 @@ BOTH = (ALICE_KEY, BOB_KEY)
             changed(Reach.IN_PLACE, "server db3:5432 replica added", "server db2:5432 replica retired", pools=BOTH),
         ),
         (
+            '["db2", 5432, "replica"]',
+            '{host = "db2", port = 5432, role = "replica", weight = 3}',
+            changed(Reach.IN_PLACE, "weight of db2:5432 replica 1 -> 3", pools=BOTH),
+        ),
+        (
             "query_parser_enabled = true",
             "pool_mode = 'session'\nquery_parser_enabled = true",
             changed(Reach.REPLACE, "pool_mode transaction -> session", pools=BOTH),

@@ -161,6 +161,11 @@ def test_fields_must_fit_together(
             "plugins.query_logger.enabled = true",
             "plugins are only valid when query_parser_enabled is true",
         ),
+        (
+            "query_parser_enabled = true",
+            "query_parser_enabled = true\nread_after_write = 'lns'",
+            "pools.app.read_after_write: must be one of",
+        ),
     ],
 )
 def test_the_shape_of_the_file(old: str, new: str, said: str, valid: str, problems_of: Problems) -> None:

@@ -20,6 +20,7 @@ INSERT INTO child VALUES (1, 1, 'x', 'y');
 # Proven reads. Every one of them runs on a hot standby.
 READS = [
     "SELECT 1",
+    "SHOW server_version",
     "select 1;",
     "  SELECT 1 ; ;",
     "SELECT 1; SELECT 2",
@@ -288,7 +289,7 @@ PRIMARY = [
     "SELECT * FROM pg_cursors",
     "SELECT * FROM pg_settings",
     "SELECT * FROM pg_temp.n",
-    "SHOW server_version",
+    "SHOW work_mem",
     "SHOW transaction_read_only",
     "SHOW ALL",
     # transactions, sessions, cursors

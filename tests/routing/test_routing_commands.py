@@ -122,8 +122,30 @@ def test_tags_are_pgcats() -> None:
         SHARD: "SET SHARD",
         ROLE: "SET SERVER ROLE",
         READS: "SET PRIMARY READS",
+        Subject.POSITION: "SET",
     }
     assert Command(SHARD).tag == "SELECT 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"SHOW pgcat.lsn", None),
+        (b"show PGCAT.LSN ;", None),
+        (b"SET pgcat.lsn = '0/16B3748'", "0/16b3748"),
+        (b"set session pgcat.lsn to '16/B374D848'", "16/b374d848"),
+        (b"SET pgcat.lsn TO DEFAULT", "default"),
+    ],
+)
+def test_position(text: bytes, value: str | None) -> None:
+    assert is_command(text)
+    assert parse_command(text) == Command(Subject.POSITION, value)
+
+
+@pytest.mark.parametrize("value", [b"'x'", b"''", b"0", b"'0/'", b"'123456789/0'", b""])
+def test_position_that_is_none(value: bytes) -> None:
+    with pytest.raises(InvalidCommand):
+        parse_command(b"SET pgcat.lsn = " + value)
 
 
 @pytest.mark.parametrize("text", [b"\xff" * 100, b"SET SHARD TO '\xff'", b"/*" * 50_000, b"; set " * 20_000])

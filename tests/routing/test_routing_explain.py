@@ -4,7 +4,7 @@ import pytest
 from routing_statements import PRIMARY, READS
 
 from pgcat_trio.config.model import Role
-from pgcat_trio.routing.explain import MAX_SHOWN, Candidate, explain, explained, shown
+from pgcat_trio.routing.explain import MAX_SHOWN, Candidate, explain, shown
 from pgcat_trio.routing.route import Router, Tally
 
 FIRST = Candidate("10.0.0.2:5432", Role.REPLICA, "up")
@@ -14,31 +14,6 @@ THIRD = Candidate("10.0.0.4:5432", Role.REPLICA)
 
 def router(*, splitting: bool = True) -> Router:
     return Router(Role.ANY, splitting, splitting, primary_reads=False, max_length=None)
-
-
-@pytest.mark.parametrize(
-    ("sql", "expected"),
-    [
-        (b"EXPLAIN ROUTE SELECT 1", b"SELECT 1"),
-        (b"/* who */ explain -- what\n route\tSELECT 1; SELECT 2 ;\n", b"SELECT 1; SELECT 2"),
-        (b"explain route", b""),
-        (b"EXPLAIN ROUTE/**/(SELECT 1)", b"/**/(SELECT 1)"),
-        (b"EXPLAIN SELECT 1", None),
-        (b"EXPLAIN (ANALYZE) SELECT route", None),
-        (b"EXPLAIN routes", None),
-        (b"EXPLAINROUTE SELECT 1", None),
-        (b"SELECT 1; EXPLAIN ROUTE SELECT 1", None),
-        (b"/* explain route", None),
-        (b"", None),
-    ],
-)
-def test_what_is_to_be_explained(sql: bytes, expected: bytes | None) -> None:
-    assert explained(sql) == expected
-
-
-def test_looking_for_the_words_takes_no_time() -> None:
-    for filler in (b"/*", b"--", b" ", b"/**/", b"--\n", b"explain ", b"explain /*"):
-        assert explained(filler * 200_000) is None
 
 
 @pytest.mark.parametrize(
@@ -92,6 +67,7 @@ def test_all_that_is_known_is_said() -> None:
         "without replicas": "the primary takes it",
         "kind": "select",
         "proven to read": "yes",
+        "cache": "miss",
         "fingerprint": "select ?",
     }
 

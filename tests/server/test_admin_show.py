@@ -30,8 +30,9 @@ COLUMNS = {
         "maxwait_us",
     },
     "DATABASES": {
-        TEXT: "name host port database force_user pool_mode",
-        INT4: "pool_size min_pool_size reserve_pool max_connections current_connections paused disabled",
+        TEXT: "name host port database force_user pool_mode role status reason",
+        INT4: "pool_size min_pool_size reserve_pool max_connections current_connections paused disabled timeline",
+        NUMERIC: "lag_bytes lag_ms",
     },
     "CLIENTS": {
         TEXT: "client_id database user application_name state pinned",
@@ -42,14 +43,22 @@ COLUMNS = {
         NUMERIC: "transaction_count query_count bytes_sent bytes_received age_seconds prepare_cache_hit "
         "prepare_cache_miss prepare_cache_eviction prepare_cache_size",
     },
+    "STATS": {
+        TEXT: "instance database user",
+        NUMERIC: "total_xact_count total_query_count total_received total_sent total_xact_time total_query_time "
+        "total_wait_time total_errors avg_xact_count avg_query_count avg_recv avg_sent avg_errors avg_xact_time "
+        "avg_query_time avg_wait_time",
+    },
     "USERS": {TEXT: "name pool_mode"},
     "CONFIG": {TEXT: "key value default changeable"},
+    "DNS_HOSTS": {TEXT: "hostname addrs", INT4: "ttl"},
     "ROUTES": {TEXT: "database user role reason fingerprint", NUMERIC: "calls misses healed"},
     "BANS": {TEXT: "db user role host reason ban_time ban_duration_seconds ban_remaining_seconds"},
 }
 ORDER = {
     "DATABASES": "name host port database force_user pool_size min_pool_size reserve_pool pool_mode max_connections "
-    "current_connections paused disabled",
+    "current_connections paused disabled role status timeline lag_bytes lag_ms reason",
+    "DNS_HOSTS": "hostname ttl addrs",
     "ROUTES": "database user role calls misses healed reason fingerprint",
     # What PgCat has not stands last.
     "CLIENTS": "client_id database user application_name state transaction_count query_count error_count age_seconds "
@@ -105,6 +114,8 @@ def test_databases(console: psycopg.Connection[Any], cluster: EmbeddedCluster) -
     assert {row["force_user"] for row in rows} == {APP_USER}
     assert {(row["pool_size"], row["max_connections"]) for row in rows} == {(1, 1)}
     assert {(row["paused"], row["disabled"]) for row in rows} == {(0, 0)}
+    ask_until(console, "SHOW DATABASES", name="app_shard_0_replica_1", role="replica", status="up", timeline=1)
+    ask_until(console, "SHOW DATABASES", name="app_shard_0_primary", role="primary", status="up", lag_bytes=None)
 
 
 def test_users(console: psycopg.Connection[Any]) -> None:
@@ -164,6 +175,8 @@ def test_routes_are_counted(proxy: ProxyThread, console: psycopg.Connection[Any]
             client.execute("select %s::int as prepared", (4711,))
         with client.transaction():
             client.execute("select 0 as within")
+        client.execute("SET SERVER ROLE TO 'primary'")
+        client.execute("select 1 as chosen")
     rows = ask(console, "SHOW ROUTES")
     assert [row["calls"] for row in rows] == sorted((row["calls"] for row in rows), reverse=True)
     found = {row["fingerprint"]: row for row in rows}
@@ -173,6 +186,7 @@ def test_routes_are_counted(proxy: ProxyThread, console: psycopg.Connection[Any]
     assert found["select $1::int as prepared"]["calls"] == 8  # that it is prepared is one more
     assert found["select ? as within"]["calls"] == 1
     assert found["begin"]["role"] == "primary"
+    assert ("primary", 1) in [(row["role"], row["calls"]) for row in rows if row["reason"] == "the pool's default role"]
     assert {(row["database"], row["user"]) for row in rows} == {("app", APP_USER)}
     assert not [secret for secret in ("101", "classified", "4711") if secret in str(rows)]
 
@@ -185,7 +199,7 @@ def test_rare_routes_are_summed_up(proxy: ProxyThread, console: psycopg.Connecti
     *shown, rest = ask(console, "SHOW ROUTES")
     assert len(shown) == 100
     assert (rest["role"], rest["fingerprint"]) == (None, None)
-    assert int(rest["reason"].split()[0]) == rest["misses"] >= 22
+    assert int(rest["reason"].split()[0]) >= rest["misses"] >= 22
 
 
 def test_lists_agree_with_the_tables(proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
@@ -231,7 +245,7 @@ def test_psql(proxy: ProxyThread, cluster: EmbeddedCluster, database: str) -> No
 
 def test_an_error_leaves_the_console_as_it_was(console: psycopg.Connection[Any]) -> None:
     with pytest.raises(psycopg.errors.SyntaxError, match="Unsupported query against the admin database"):
-        console.execute("SELECT 2")
+        console.execute("VACUUM")
     with pytest.raises(psycopg.errors.FeatureNotSupported, match="takes no parameters"):
         console.execute("SET a = %s", ["no parameters"])
     assert len(ask(console, "SHOW VERSION")) == 1

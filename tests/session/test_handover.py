@@ -113,6 +113,24 @@ async def test_a_mark_that_is_canceled_is_set_again(autojump_clock: MockClock, b
 
 
 @both_ways
+async def test_the_connection_that_listens_is_lost_while_the_mark_is_set(autojump_clock: MockClock, by: By) -> None:
+    async def lose_listener(process: ScriptedBackend) -> None:
+        world.primary.scripts.clear()
+        await world.primary.backends[world.pool.switchboard.pid].end("so long")
+        await world.idle()
+
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        world.primary.scripts["SET LOCAL synchronous_commit TO off"] = lose_listener
+        assert shape(await client.query("LISTEN news")) == "C ZI"
+        assert client.session.listens
+        await world.primary.notify(7, "news", "hello")
+        assert await heard(client, "hello") == ["hello"]
+        await world.idle()
+        assert world.counts() == (1, 1, 0)
+
+
+@both_ways
 @pytest.mark.parametrize("pinning", ["allow", "deny"])
 async def test_a_server_that_cannot_set_the_mark(autojump_clock: MockClock, by: By, pinning: str) -> None:
     async def refuse(process: ScriptedBackend) -> None:
@@ -132,6 +150,8 @@ async def test_a_server_that_cannot_set_the_mark(autojump_clock: MockClock, by: 
         await world.primary.notify(7, "news", "hello")
         assert await heard(client, "hello") == ["hello"]
         assert not world.pool.switchboard.channels
+        [process] = [each for each in world.primary.backends.values() if each.pid != world.pool.switchboard.pid]
+        assert process.channels == {"news"}
 
 
 @both_ways

@@ -394,3 +394,17 @@ async def test_connection_reset_while_the_proxy_sends(autojump_clock: MockClock,
         await client.send(encode.query("INSERT INTO t"))
         assert shape(await client.reply()) == "E(error 08006) ZI"
         await goes_on(client)
+
+
+@pytest.mark.trio
+@both_ways
+async def test_settings_of_a_transaction_that_was_lost_are_rolled_back(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(by=by) as world:
+        client = await world.connect()
+        await client.query("SET TimeZone TO 'Asia/Tokyo'")
+        await client.query("BEGIN")
+        await client.query("SET TimeZone TO 'Europe/Paris'")
+        await (await process_of(world)).end(FAREWELL)
+        await world.idle()
+        assert shape(await client.query("COMMIT")) == "E(error 57P01) ZI"
+        assert b"Asia/Tokyo" in await client.query("SHOW TimeZone")

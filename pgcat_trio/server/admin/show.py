@@ -12,7 +12,7 @@ from ..._version import __version__
 from ...config.model import Role
 from ...errors import FeatureNotSupported
 from ...wire import encode
-from . import census, show_config, show_routes, show_traffic
+from . import census, show_config, show_routes, show_stats, show_traffic
 from .answers import INT4, TEXT, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ HELP: Final = (
     "",
     "SHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION",
     "SHOW LISTS",
+    "SHOW STATS",
     "SHOW BANS",
+    "SHOW DNS_HOSTS",
     "SHOW ROUTES",
     "SET key = arg",
     "RELOAD [DRY RUN]",
@@ -38,6 +40,18 @@ HELP: Final = (
     "UNBAN <host>",
     "SHUTDOWN [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]",
 )
+
+
+SETTINGS: Final = {
+    "server_version": __version__,
+    "server_encoding": "UTF8",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "TimeZone": "Etc/UTC",
+    "integer_datetimes": "on",
+    "standard_conforming_strings": "on",
+}
+"""What the console says of itself at the login, and when it is asked by SHOW, as many a tool does."""
 
 
 def version(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
@@ -54,15 +68,24 @@ def lists(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     replications = len(census.replications(supervisor))
     backends = Counter(census.backend_states(supervisor).values())
     yield "databases", databases
-    yield "users", 1 + len(clusters)
+    yield "users", 1 + len(census.pools(supervisor))
     yield "pools", databases
     yield "free_clients", clients["idle"] + consoles
     yield "used_clients", clients["active"] + clients["waiting"] + replications
     yield "login_clients", len(supervisor.connections) - clients.total() - replications - consoles
     yield "free_servers", backends["idle"]
     yield "used_servers", backends.total() - backends["idle"]
-    for name in ("dns_names", "dns_zones", "dns_queries", "dns_pending"):
-        yield name, 0  # there is no DNS cache
+    resolver = supervisor.directory.resolver
+    yield "dns_names", len(resolver.remembered())
+    yield "dns_zones", 0
+    yield "dns_queries", 0
+    yield "dns_pending", resolver.pending
+
+
+def dns_hosts(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
+    """One row for each name of a server that is remembered; ``ttl`` is PgBouncer's: seconds to the next lookup."""
+    for host, seconds, addresses in sorted(supervisor.directory.resolver.remembered()):
+        yield host, int(seconds), ",".join(addresses)
 
 
 def bans(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
@@ -88,6 +111,8 @@ TABLES: Final[dict[str, tuple[Sequence[Column], Rows]]] = {
     "POOLS": (show_traffic.POOLS, show_traffic.pools),
     "CLIENTS": (show_traffic.CLIENTS, show_traffic.clients),
     "SERVERS": (show_traffic.SERVERS, show_traffic.servers),
+    "STATS": (show_stats.STATS, show_stats.stats),
+    "DNS_HOSTS": ((*columns(TEXT, "hostname"), *columns(INT4, "ttl"), *columns(TEXT, "addrs")), dns_hosts),
     "ROUTES": (show_routes.ROUTES, show_routes.routes),
 }
 """Columns and rows by the word after SHOW."""
@@ -97,8 +122,8 @@ TAGS: Final = {"BANS": "SHOW BANS"}
 
 NOT_BUILT: Final = frozenset(
     (
-        *("STATS", "STATS_TOTALS", "STATS_AVERAGES", "TOTALS", "STATE", "MEM", "FDS", "SOCKETS", "ACTIVE_SOCKETS"),
-        *("DNS_HOSTS", "DNS_ZONES", "PEERS"),
+        *("STATS_TOTALS", "STATS_AVERAGES", "TOTALS", "STATE", "MEM", "FDS", "SOCKETS", "ACTIVE_SOCKETS"),
+        *("DNS_ZONES", "PEERS"),
     )
 )
 """Commands of PgCat's and PgBouncer's whose facts are not measured: rows of zeros would be taken for facts."""
@@ -107,6 +132,8 @@ NOT_BUILT: Final = frozenset(
 def show(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
     """SHOW and a word."""
     name = _name(arguments)
+    if name in SETTINGS:
+        return rowset(columns(TEXT, name), [(SETTINGS[name],)], "SHOW")
     if name == "HELP":
         return Answer("SHOW", notices=encode.notice_response("Console usage", detail="\n\t".join(HELP)))
     found, rows = TABLES[name]
@@ -116,10 +143,16 @@ def show(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
 def header(arguments: list[str]) -> Sequence[Column]:
     """The columns of the table that is meant."""
     name = _name(arguments)
+    if name in SETTINGS:
+        return columns(TEXT, name)
     return () if name == "HELP" else TABLES[name][0]
 
 
 def _name(arguments: list[str]) -> str:
+    words = "".join(arguments).lower()  # SHOW TIME ZONE is TimeZone
+    setting = next((name for name in SETTINGS if name.lower() == words), None)
+    if setting is not None:
+        return setting
     name = arguments[0].upper() if len(arguments) == 1 else ""
     hint = "SHOW HELP lists the commands that there are."
     if name in NOT_BUILT:

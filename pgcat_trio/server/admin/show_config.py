@@ -11,11 +11,12 @@ from ...config.model import General, Role
 from ...config.model import Pool as PoolConfig
 from ...config.spelling import spelled
 from . import census
-from .answers import INT4, TEXT, columns
+from .answers import INT4, NUMERIC, TEXT, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ...pool.pool import Pool
     from ..supervisor import Supervisor
     from .answers import Value
 
@@ -26,6 +27,11 @@ DATABASES: Final = (
     *columns(INT4, "pool_size min_pool_size reserve_pool"),
     *columns(TEXT, "pool_mode"),
     *columns(INT4, "max_connections current_connections paused disabled"),
+    # PgCat has none of these: what the health checks say of the server.
+    *columns(TEXT, "role status"),
+    *columns(INT4, "timeline"),
+    *columns(NUMERIC, "lag_bytes lag_ms"),
+    *columns(TEXT, "reason"),
 )
 
 USERS: Final = columns(TEXT, "name pool_mode")
@@ -49,20 +55,20 @@ def databases(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
             banned = pool.role is Role.REPLICA and pool.server.banned
             where = (name, pool.target.host, pool.target.port, pool.target.database, user)
             sizes = (settings.pool_size, settings.min_pool_size, 0)
-            yield (
-                *where,
-                *sizes,
-                settings.pool_mode,
-                settings.pool_size,
-                len(pool.backends),
-                int(pool.paused),
-                int(banned or cluster.disabled),
-            )
+            counts = (settings.pool_mode, settings.pool_size, len(pool.backends))
+            switches = (int(pool.paused), int(banned or cluster.disabled))
+            yield (*where, *sizes, *counts, *switches, *_health(pool))
+
+
+def _health(pool: Pool) -> tuple[Value, ...]:
+    state = pool.server.state
+    lag_ms = None if state.lag_s is None else round(state.lag_s * 1000)
+    return pool.role, state.status, state.timeline, state.lag_bytes, lag_ms, state.reason or None
 
 
 def users(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row a database and user."""
-    for _, user, cluster in census.clusters(supervisor):
+    for _, user, cluster in census.pools(supervisor):
         yield user, cluster.user.pool_mode
 
 

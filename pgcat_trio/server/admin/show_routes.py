@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from ...routing.explain import shown
@@ -28,11 +29,14 @@ MAX_ROWS: Final = 100
 def routes(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row for each statement of each database and user, literals left out of it.
 
+    Those whose clients have chosen a role for themselves (``SET SERVER ROLE``) are told apart by it.
+
     ``misses`` counts how often it was decided, ``healed`` how often that had to be mended. Where the fingerprint is
     NULL no text was looked at. What is beyond `MAX_ROWS` is summed up in one row more.
     """
     for database, user, cluster in census.clusters(supervisor):
-        known = [each for each in cluster.router.routes() if each[0] is not None or each[2].tally.calls]
+        every = chain.from_iterable(router.routes() for router in cluster.routers)
+        known = [each for each in every if each[0] is not None or each[2].tally.calls]
         known.sort(key=_calls, reverse=True)
         for text, exact, route in known[:MAX_ROWS]:
             tally = route.tally

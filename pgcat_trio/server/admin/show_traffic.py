@@ -1,4 +1,4 @@
-"""SHOW POOLS, CLIENTS and SERVERS: what is going on. NULL stands for what is not counted yet: zero would be a claim."""
+"""SHOW POOLS, CLIENTS and SERVERS: what is going on. NULL stands for what is not counted: zero would be a claim."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from ...config.model import PoolMode
 from ...session.leftovers import reasons
 from . import census
 from .answers import NUMERIC, TEXT, columns
@@ -47,43 +46,43 @@ def pools(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
         (session.database, session.user, census.client_state(session)) for session in census.sessions(supervisor)
     )
     backends = Counter((backend.pool, state) for backend, state in census.backend_states(supervisor).items())
-    for database, user, cluster in census.clusters(supervisor):
+    for database, user, cluster in census.pools(supervisor):
+        pools = [pool for shard in cluster.shards for pool in shard.pools]
+        waiters = [waiter for shard in cluster.shards for waiter in shard.waiters]
         yield (
             database,
             user,
             cluster.user.pool_mode,
             *(clients[database, user, state] for state in ("idle", "active")),
-            len(cluster.waiters),
-            sum(backend.cancelling for pool in cluster.pools for backend in pool.backends),
-            *(sum(backends[pool, state] for pool in cluster.pools) for state in ("active", "idle")),
+            len(waiters),
+            sum(backend.cancelling for pool in pools for backend in pool.backends),
+            *(sum(backends[pool, state] for pool in pools) for state in ("active", "idle")),
             0,  # PgBouncer's word for backends that await a check; here they are checked when they are taken
-            sum(backends[pool, "tested"] for pool in cluster.pools),
-            sum(pool.opening for pool in cluster.pools),
-            *census.seconds_and_microseconds(now - min((waiter.since for waiter in cluster.waiters), default=now)),
+            sum(backends[pool, "tested"] for pool in pools),
+            sum(pool.opening for pool in pools),
+            *census.seconds_and_microseconds(now - min((waiter.since for waiter in waiters), default=now)),
         )
 
 
 def clients(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row a client, those with a walsender and administrators last.
 
-    ``client_id`` is its address; ``pinned``, which PgCat does not have, says what keeps its backend.
+    ``client_id`` is its address, ``maxwait`` the longest time that it has ever waited for a connection; ``pinned``,
+    which PgCat does not have, says what keeps its backend.
     """
     now = trio.current_time()
     peers = {connection.session: connection.peer for connection in supervisor.connections}
     for session in census.sessions(supervisor):
-        counts_transactions = session.cluster.user.pool_mode is PoolMode.TRANSACTION
         yield (
             peers[session],
             session.database,
             session.user,
             session.settings.values.get("application_name", ""),
             census.client_state(session),
-            session.transactions if counts_transactions else None,
-            None,
-            None,
+            *census.counts(session),
+            session.checkout_failures,
             int(now - session.started_at),
-            None,
-            None,
+            *census.seconds_and_microseconds(max(session.max_wait_s, now - min(now, session.waiting_since))),
             reasons(session.pinned) or None,
         )
     for peer, replication, backend in census.replications(supervisor):
@@ -111,7 +110,11 @@ def servers(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     rows = [(owners[backend.pool], backend, state) for backend, state in census.backend_states(supervisor).items()]
     for owner, backend, state in sorted(rows, key=lambda row: (row[0], row[1].created_at, row[1].pid)):
         application_name = backend.settings.values.get("application_name") or "Undefined"
-        counted = (None, None, None, None, int(now - backend.created_at))
+        upstream, transport = backend.upstream, backend.transport
+        counts: tuple[Value, ...] = (upstream.transactions, upstream.queries)
+        if state == "replication":
+            counts = (None, None)  # nobody reads what it is asked
+        counted = (*counts, transport.sent_bytes, transport.received_bytes, int(now - backend.created_at))
         prepared = backend.prepared
         statements = (prepared.hits, prepared.misses, prepared.evictions, len(prepared.names))
         yield (f"0x{backend.pid:08X}", *owner, application_name, state, *counted, *statements)

@@ -1,4 +1,7 @@
-"""The database of the oracle: something of everything that a statement can use, and of what hides a write."""
+"""The database of the oracle: something of everything that a statement can use, and of what hides a write.
+
+It comes on top of `routing_statements.SCHEMA`, which has the sequence ``seq``.
+"""
 
 # ruff: noqa: E501 - a statement reads best in one piece
 from __future__ import annotations
@@ -7,7 +10,7 @@ SCHEMA = r"""
 CREATE ROLE oracle_reader;
 CREATE SCHEMA app;
 CREATE SCHEMA "Odd Name";
-CREATE SEQUENCE seq;
+
 CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy');
 CREATE TYPE pair AS (x int, y text);
 CREATE DOMAIN positive AS int CHECK (VALUE > 0);
@@ -24,7 +27,7 @@ CREATE TABLE measure (at date NOT NULL, value int) PARTITION BY RANGE (at);
 CREATE TABLE measure_2023 PARTITION OF measure FOR VALUES FROM ('2023-01-01') TO ('2024-01-01');
 CREATE TABLE measure_2024 PARTITION OF measure FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 CREATE TABLE parent (id int, label text);
-CREATE TABLE child (extra text) INHERITS (parent);
+CREATE TABLE heir (extra text) INHERITS (parent);
 CREATE INDEX orders_customer ON orders (customer_id);
 INSERT INTO customer (id, name, email, region, credit, tags, data, born) SELECT n, 'name ' || n, n || '@example.org',
     (ARRAY['eu', 'us', 'asia'])[n % 3 + 1], n * 1.5, ARRAY['t' || n], jsonb_build_object('k', n, 'list', jsonb_build_array(n)),
@@ -35,7 +38,7 @@ INSERT INTO orders (id, customer_id, amount, status, period, place, note) SELECT
 INSERT INTO "Odd Name"."Mixed Case" VALUES (1, 'a'), (2, 'b');
 INSERT INTO measure SELECT date '2023-06-01' + n * 30, n FROM generate_series(1, 12) n;
 INSERT INTO parent VALUES (1, 'p');
-INSERT INTO child VALUES (2, 'c', 'x');
+INSERT INTO heir VALUES (2, 'c', 'x');
 SELECT nextval('seq');
 
 -- what reads, and is declared so
@@ -74,7 +77,6 @@ CREATE FUNCTION note_down(text) RETURNS int LANGUAGE sql AS $$INSERT INTO journa
 CREATE FUNCTION take_number() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN nextval('seq'); END$$;
 CREATE FUNCTION overloaded(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
 CREATE FUNCTION overloaded(text) RETURNS int LANGUAGE sql AS 'SELECT note_down($1)';
-CREATE FUNCTION upper(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('upper')$$;
 CREATE FUNCTION "Write It"() RETURNS int LANGUAGE sql AS $$SELECT note_down('quoted')$$;
 CREATE FUNCTION touched(orders) RETURNS int LANGUAGE sql AS $$SELECT note_down('row')$$;
 CREATE FUNCTION "größe"() RETURNS int LANGUAGE sql AS $$SELECT note_down('umlaut')$$;
@@ -102,6 +104,8 @@ CREATE FUNCTION sly_cast(pair) RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN no
 CREATE CAST (pair AS int) WITH FUNCTION sly_cast(pair) AS IMPLICIT;
 CREATE TABLE pairs (p pair);
 INSERT INTO pairs VALUES ((1, 'a')::pair);
+CREATE TYPE holder AS (d sly_domain);
+CREATE VIEW sly_view_of_a_name_that_is_longer_than_the_63_bytes_that_coun AS SELECT note_down('long') AS n;
 CREATE VIEW sly_view AS SELECT nextval('seq') AS n;
 CREATE VIEW sly_nested_view AS SELECT n + 1 AS n FROM sly_view;
 CREATE VIEW app.sly_function_view AS SELECT note_down('view') AS n;
@@ -136,3 +140,17 @@ GRANT USAGE ON SCHEMA app TO oracle_reader;
 -- declared VOLATILE, though it only reads: for the primary, as it says
 CREATE FUNCTION lazily_declared() RETURNS int LANGUAGE sql AS 'SELECT 1';
 """
+
+SHADOWS = r"""
+CREATE FUNCTION initcap(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('initcap')$$;
+CREATE FUNCTION first(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('first')$$;
+CREATE FUNCTION cube(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('cube')$$;
+CREATE FUNCTION system(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('system')$$;
+CREATE FUNCTION "left"(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('left')$$;
+CREATE FUNCTION "join"(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('join')$$;
+CREATE FUNCTION "timestamptz"(bool) RETURNS int LANGUAGE sql AS $$SELECT note_down('timestamptz')$$;
+CREATE TYPE shade AS ENUM ('dark', 'light');
+CREATE FUNCTION sly_equal(shade, text) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RETURN note_down('like') = 1; END$$;
+CREATE OPERATOR ~~ (FUNCTION = sly_equal, LEFTARG = shade, RIGHTARG = text);
+"""
+"""What makes names doubtful that are PostgreSQL's own: these cost reads, and are in a schema that can be dropped."""
