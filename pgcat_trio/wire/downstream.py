@@ -7,7 +7,6 @@ Nothing is decoded that the proxy need not know, and no message is stored whole 
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import Final
 
@@ -16,6 +15,7 @@ from .claims import CLAIMABLE, Claims
 from .limits import MESSAGES, check_named_parse, impossible
 from .replies import LATE, MIXED
 from .statements import name_at
+from .suspicions import may_deallocate, may_reset
 from .usual import BOUND, OTHER, QUERY, glance
 
 _LENGTH: Final = struct.Struct("!I")
@@ -29,16 +29,6 @@ _UNSYNCED: Final = frozenset(b"PBDEC")
 MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
-
-
-def may_deallocate(text: bytes) -> bool:
-    """False if no statement of a text can be DEALLOCATE or DISCARD."""
-    text = text.upper()
-    return b"DEALLOCATE" in text or b"DISCARD" in text
-
-
-may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
-"""None if no statement of a text can set back a setting (see `session.resets`)."""
 
 
 class Downstream:
