@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..config.model import PoolMode, Role
+from ..config.model import PoolMode, ReadAfterWrite, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
+from ..routing.activity import Activity
 from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from . import failover
@@ -52,6 +53,8 @@ class Cluster:
         self.routers = Routers(config)
         self.router = self.routers.usual
         self.hints = Hints(config)
+        self.activity = Activity.for_pool(config)
+        """What has been written of late, where that matters; the users and shards of a pool share it."""
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
@@ -70,16 +73,22 @@ class Cluster:
         self._live = self.balancer.live
         self._chosen: Pool | None = None  # whose turn it was when there was no backend
         self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
+        self.follow()
 
     @property
     def name(self) -> str:
         """For logs and messages: database and user."""
         return f"{self.config.name}/{self.user.username}"
 
+    def follow(self) -> None:
+        """What sessions look up for each request, by the configuration in force."""
+        self.follows_writes = self.config.read_after_write is not ReadAfterWrite.OFF
+        self.begins_lazily = self.config.lazy_begin and self.user.pool_mode is PoolMode.TRANSACTION
+
     @property
     def healthy(self) -> bool:
-        """True unless all of its servers are banned or down."""
-        return any(not pool.server.banned and pool.server.state.serves for pool in self.pools)
+        """True if any of its servers may be chosen."""
+        return bool(self._live[Role.ANY])
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
@@ -338,3 +347,11 @@ class Cluster:
             pool.retire()
         while self.waiters:
             self.waiters.popleft().refused(ClusterRetired("the pool has been replaced"))
+
+
+def join(shards: Sequence[Cluster]) -> None:
+    """Make new clusters the shards of one pool: clients go from one to another, and their statements with them."""
+    for cluster in shards:
+        cluster.shards = tuple(shards)
+        cluster.sharded = len(shards) > 1
+        cluster.statements = shards[0].statements
