@@ -144,3 +144,20 @@ def by_asyncpg(dsn: str) -> list[int]:
         return rows
 
     return asyncio.run(main())
+
+
+@trio_test
+async def test_a_session_that_is_serializable_by_default_learns_it(
+    proxy: RunningProxy, cluster: EmbeddedCluster
+) -> None:
+    """Whoever said so: the proxy, the role or the server. Nobody else's statements are affected."""
+    who = "select current_setting('port')"
+    async with await pg.connect(proxy) as other:
+        await cluster.psql(f"alter database {cluster.database} set default_transaction_isolation to 'serializable'")
+        try:
+            async with running_proxy(proxy_config(cluster, splitting=True)) as fresh, await pg.connect(fresh) as client:
+                assert [await client.query(who) for _ in range(3)] == [[[str(cluster.primary.port)]]] * 3
+                assert healed(fresh) == 1
+        finally:
+            await cluster.psql(f"alter database {cluster.database} reset default_transaction_isolation")
+        assert await other.query(who) != [[str(cluster.primary.port)]]
