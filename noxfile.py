@@ -42,6 +42,13 @@ def drivers(session: nox.Session) -> None:
 
 
 @nox.session
+def chaos(session: nox.Session) -> None:
+    """What can happen to each server in turn, promotions, reloads and full pools, under the load of 100 clients."""
+    session.install("-e", ".[dev]")
+    session.run("python", "-m", "pytest", "tests/chaos", "-s", *session.posargs, env={"PGCAT_TRIO_CHAOS": "full"})
+
+
+@nox.session
 def lint(session: nox.Session) -> None:
     """Style, types, and the mistakes of structured concurrency."""
     session.install("-e", ".[dev]")

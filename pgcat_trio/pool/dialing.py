@@ -53,7 +53,7 @@ class Dials:
         self._again_at = 0.0
 
     def wake(self, now: float) -> None:
-        """Let pools that wait try again, as many as there is room for."""
+        """Let pools that wait try again, as many as there is room for. Called after each dial, and by the sweep."""
         while self._waiting and self.in_flight < self.limit and now >= self._again_at:
             pool = next(iter(self._waiting))
             del self._waiting[pool]

@@ -106,6 +106,8 @@ class Server:
         """Put a new state in force. Watchers are called if it changes who may be asked for what."""
         old, self.state = self.state, state
         self.replay_lsn = state.replay_lsn
+        if state.serves and not old.serves:
+            self.dials.succeeded()
         if (old.status, old.role, old.timeline) != (state.status, state.role, state.timeline):
             self.changed()
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .functions import SYNTAX_BEFORE_PARENTHESIS
+from .functions import SYNTAX_BEFORE_PARENTHESIS, SYNTAX_BEHIND
 from .lexer import DOUBTFUL, doubt_in, is_name, scan
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def without_literals(sql: bytes) -> bytes:
 SLOT: Final = "?"
 MORE: Final = "..."
 _LITERAL_KINDS: Final = frozenset({"string", "escaped", "dollar", "number"})
+_SYNTAX: Final = SYNTAX_BEFORE_PARENTHESIS | SYNTAX_BEHIND.keys()
 _NO_BLANK_BEFORE: Final = frozenset({")", ",", ".", "]", "[", "::", ";"})
 _NO_BLANK_AFTER: Final = frozenset({"", "(", ".", "[", "::"})
 
@@ -195,4 +196,4 @@ def _spaced(shape: Sequence[str]) -> Iterator[str]:
 
 
 def _is_called(word: str) -> bool:
-    return word != "" and is_name(word) and word.upper() not in SYNTAX_BEFORE_PARENTHESIS
+    return word != "" and is_name(word) and word.upper() not in _SYNTAX

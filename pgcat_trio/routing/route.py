@@ -142,6 +142,9 @@ class Router:
         """The route of a text outside a transaction, given without its terminating NUL."""
         if not self.splitting:
             return self._route_unsplit(sql)
+        found = self.cache.find(sql)
+        if found is not None:
+            return found  # it has parameters, or nothing: a text without literals is its own key
         key = self._key(sql)
         found = self.cache.get(key)
         if found is None:
@@ -154,6 +157,7 @@ class Router:
         tally = self.route(sql).tally
         self.learned.put(self._exact_key(sql) or self._key(sql), why)
         found = attrs.evolve(self._decide(sql), tally=tally)
+        self.cache.clear()  # the same statement may be there in other spellings
         self.cache.put(self._key(sql), found)
         if (key := self._exact_key(sql)) is not None:
             self.decided.put(key, found)

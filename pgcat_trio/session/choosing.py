@@ -8,7 +8,7 @@ from ..config.model import PoolMode, Role
 from ..routing.effects import Effect
 from ..routing.route import Route
 from ..routing.transactions import parse_begin
-from .freshness import Writer
+from .observing import Observer
 
 if TYPE_CHECKING:
     from ..routing.transactions import Defaults
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 READ_ONLY: Final = b"BEGIN READ ONLY"
 
 
-class Chooser(Writer):
+class Chooser(Observer):
     """A session that knows where its client's requests go."""
 
     __slots__ = ()
@@ -25,7 +25,8 @@ class Chooser(Writer):
         downstream = self.downstream
         router = self.router
         if self.mode is PoolMode.SESSION:
-            return router.session
+            self.hint = None
+            return self.heed(batch, router.session) if self.cluster.sharded else router.session
         texts = downstream.texts
         if downstream.doubtful:
             route = router.unknown
@@ -39,6 +40,8 @@ class Chooser(Writer):
         if downstream.executes and not downstream.complete:
             # More may follow in the same implicit transaction, and it may write.
             route = router.in_doubt(route)
+        if self.cluster.activity is not None:
+            route = self.observe(self.cluster.activity, batch, route)
         defaults = self.settings.transactions
         if defaults is not None and router.splitting:
             route = self._by_defaults(batch, route, defaults)

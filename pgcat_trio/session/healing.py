@@ -119,7 +119,7 @@ class Healer(Steerer):
             and not (downstream.continuation or downstream.doubtful)
             and len(self._reads) + len(batch) <= LARGE_BYTES
         )
-        markers = downstream.markers + (self._rest.markers if self._rest is not None else b"")
+        markers = self._markers_of_batch
         if not reads or markers.strip(b"QS"):
             self.forget_reads()
         elif not downstream.complete:
@@ -141,7 +141,7 @@ class Healer(Steerer):
     def _names_stay(self, batch: bytes) -> bool:
         """False if a request may depend on names that another one of the batch has changed."""
         downstream = self.downstream
-        if self.names is None or len(downstream.markers) == 1 or not downstream.named:
+        if self.names is None or len(self._markers_of_batch) == 1 or not downstream.named:
             return True
         return all(kind not in (codes.PARSE, codes.CLOSE) for kind, _, _ in messages_in(batch))
 
@@ -260,8 +260,7 @@ class Healer(Steerer):
         place.failed = failed
         self.forget_reads()
         self._again, self._aside = None, b""
-        if self._rest is not None:
-            self._held, self._rest = b"", None  # of these reads
+        self._drop_rest()
         self.release()
         self.queue(place)
 

@@ -28,6 +28,7 @@ from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
+from ..wire.replies import COPY_ENDS
 from .beginning import Beginner
 from .lease import Place
 from .names import FOREIGN
@@ -133,6 +134,10 @@ class Relay(Beginner):
         elif self.leftovers is not None and self.goes_back_soon(backend):
             self._held = batch  # what is reset is to be set again first
         elif self.mode is PoolMode.SESSION:
+            self.used = True
+            if self.cluster.sharded and (objection := self.object(batch)) is not None:
+                self._deny(objection, backend, batch)
+                return
             self.note_resets(backend, batch)
             self._send_request(backend, batch, Effect.NONE)
         else:
@@ -176,7 +181,7 @@ class Relay(Beginner):
         elif batch == encode.SYNC:
             self._say(encode.ready_for_query(self.idle_status))
         elif downstream.continuation or not (
-            downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
+            downstream.texts or downstream.unsynced or downstream.markers.strip(COPY_ENDS)
         ):
             # The rest of what was refused, or copy data for a COPY that is over: servers drop it, too.
             return
@@ -186,8 +191,8 @@ class Relay(Beginner):
             if (self.begun is not None or self.cluster.begins_lazily) and self.hold_back(batch):
                 return
             route = self._route(batch)
-            if self.cluster.sharded or self.overrides is not NO_OVERRIDES:
-                self.choose_shard()
+            if (self.cluster.sharded or self.overrides is not NO_OVERRIDES) and self.choose_shard():
+                route = self._route(batch)
             if route.effects is not Effect.NONE or self.objection is not None:
                 denial = self.take_objection() or self.denial(batch, route.effects)
                 if denial is not None:
@@ -209,6 +214,7 @@ class Relay(Beginner):
         route.tally.calls += 1
         self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
+            self.used = True
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)

@@ -14,7 +14,7 @@ from typing import Final
 from . import codes
 from .claims import CLAIMABLE, Claims
 from .limits import MESSAGES, check_named_parse, impossible
-from .replies import MIXED
+from .replies import LATE, MIXED
 from .statements import name_at
 from .usual import BOUND, OTHER, QUERY, glance
 
@@ -97,7 +97,7 @@ class Downstream:
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
-        """The letters among ``QFScf`` of the batch, in order, `MIXED` in some places (see `ExpectedReplies.sent`)."""
+        """The letters among ``QFScf`` of the batch, in order, `MIXED` or `LATE` in some places."""
         self.texts: list[bytes] = []
         """The SQL of each Query and Parse of the batch."""
         self.continuation = False
@@ -171,6 +171,8 @@ class Downstream:
             data = data[: self._boundary]
             self._describe_nothing()
             self._walk(data)
+        if not self._position:
+            return b""  # not even one message: what was taken before it stays as it is
         self._open = not self.complete
         position, self._position = self._position, 0
         self._skip = max(0, position - len(self._buffer))
@@ -281,13 +283,14 @@ class Downstream:
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
                     # After an error it may be skipped: then the unnamed statement is another.
-                    self._changes_names |= unsynced or self._open
+                    self._changes_names |= unsynced or self._open or LATE in self.markers
                 elif watching:
                     self._note_mention(data, position, stop)
                 unsynced = True
             elif kind in MARKERS:
                 mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
-                self.markers += bytes((MIXED if mixed else kind,))
+                late = not unsynced and kind in (codes.COPY_DONE, codes.COPY_FAIL)
+                self.markers += bytes((MIXED if mixed else LATE if late else kind,))
                 if kind in _BOUNDARIES:
                     unsynced = False
                 if kind == codes.QUERY:

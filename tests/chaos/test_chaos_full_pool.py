@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.trio, pytest.mark.slow]
 
-SECONDS: Final = 60 if FULL else 4
+SECONDS: Final = 60 if FULL else 2
 POOL_SIZE: Final = 2
 WAITERS: Final = 20
 STATEMENT_S: Final = 0.1

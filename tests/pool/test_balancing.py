@@ -233,3 +233,24 @@ async def test_server_that_refuses_is_dialed_ever_more_rarely(autojump_clock: Mo
             backend = await acquire(world)
             world.pool.close(backend, "the test wants another one")
         assert world.primary.dials == dials + 3
+
+
+@pytest.mark.parametrize("watched", [True, False])
+async def test_who_waits_is_served_when_the_pause_is_over(autojump_clock: MockClock, watched: bool) -> None:
+    """Nobody dials in the meantime, and so nobody comes back from a dial who could tell them."""
+    checks = "healthcheck_interval = 1000\nfail_after = 1\nrecover_after = 1" if watched else "healthcheck_interval = 0"
+    async with open_world(config_of(f"{checks}\nconnect_timeout = 60000", user="pool_size = 20")) as world:
+        await trio.sleep(1)
+        dials = world.bans["primary"].dials
+        for _ in range(6):
+            dials.failed(trio.current_time())
+        began = trio.current_time()
+        asker = await ask(world)
+        if watched:
+            world.primary.down = "Connection refused"
+            world.primary.leave()
+            await trio.sleep(0.5)
+            world.primary.down = ""
+        await asker.done.wait()
+        assert trio.current_time() - began < 3
+        asker.give_back()

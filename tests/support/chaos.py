@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import trio
 
-from .chaos_client import HANGS, ChaosClient, Event
+from .chaos_client import HANGS, ChaosClient, Door, Event
 from .proxy import proxy_config
 
 if TYPE_CHECKING:
@@ -70,7 +70,6 @@ class Watch:
 class Load:
     """Clients at work. ``marks`` are the moments that a scenario has named, by Trio's clock."""
 
-    proxy: RunningProxy
     clients: list[ChaosClient]
     events: list[Event]
     marks: dict[str, float] = attrs.field(factory=dict)
@@ -159,10 +158,14 @@ class Load:
 
 
 @contextlib.asynccontextmanager
-async def chaos_load(proxy: RunningProxy, clients: int, *, pause_s: float = 0.1) -> AsyncIterator[Load]:
+async def chaos_load(
+    proxy: RunningProxy | Door, clients: int, *, pause_s: float = 0.1, leaves: float = 0.0
+) -> AsyncIterator[Load]:
     """So many clients at work while the body runs; each gives its last answer before this is left."""
     events: list[Event] = []
-    load = Load(proxy, [ChaosClient(n, proxy, events, pause_s=pause_s) for n in range(clients)], events)
+    if not isinstance(proxy, Door):
+        proxy = Door(proxy.host, proxy.port, next(iter(proxy.supervisor.config.pools)))
+    load = Load([ChaosClient(n, proxy, events, pause_s=pause_s, leaves=leaves) for n in range(clients)], events)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         for client in load.clients:

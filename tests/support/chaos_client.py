@@ -8,7 +8,7 @@ was an error or none. What happened is noted with its time, for the tests to jud
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import attrs
 import trio
@@ -16,9 +16,7 @@ import trio
 from pgcat_trio.wire import encode
 
 from . import client as pg
-
-if TYPE_CHECKING:
-    from .proxy import RunningProxy
+from .proxy import APP_PASSWORD, APP_USER
 
 SCHEMA: Final = """
 drop table if exists chaos_row;
@@ -38,6 +36,15 @@ _PAUSE_S: Final = 0.1
 
 
 @attrs.frozen
+class Door:
+    """Where clients connect to."""
+
+    host: str
+    port: int
+    database: str
+
+
+@attrs.frozen
 class Event:
     """Something that a client did: from when, until when, by Trio's clock, and with what outcome."""
 
@@ -54,16 +61,22 @@ class Event:
 
 
 class ChaosClient:
-    """Client ``number``. ``live`` does things until it is told to stop; ``events`` is what all clients share."""
+    """Client ``number``. ``live`` does things until it is told to stop; ``events`` is what all clients share.
 
-    def __init__(self, number: int, proxy: RunningProxy, events: list[Event], *, pause_s: float = _PAUSE_S) -> None:
+    With the chance ``leaves`` it connects anew after what it has done.
+    """
+
+    def __init__(
+        self, number: int, door: Door, events: list[Event], *, pause_s: float = _PAUSE_S, leaves: float = 0.0
+    ) -> None:
         self.number = number
         self.acknowledged: set[int] = set()
         self.doubtful: set[int] = set()
         self.lost: set[int] = set()
-        self._proxy = proxy
+        self._door = door
         self._events = events
         self._pause_s = pause_s
+        self._leaves = leaves
         self._random = random.Random(number)
         self._serial = 0
         self._port = 0
@@ -77,6 +90,8 @@ class ChaosClient:
                 async with client:
                     while not stop.is_set() and await self._attempt(client):
                         await self._pause()
+                        if self._random.random() < self._leaves:
+                            break
                     await client.close()
             await self._pause()
 
@@ -87,7 +102,8 @@ class ChaosClient:
         began = trio.current_time()
         try:
             with trio.fail_after(PATIENCE_S):
-                client = await pg.connect(self._proxy)
+                door = self._door
+                client = await pg.Client.connect(door.host, door.port, APP_USER, APP_PASSWORD, door.database)
         except (pg.PostgresError, pg.Disconnected, OSError, trio.TooSlowError) as problem:
             self._note("login", began, problem)
             return None

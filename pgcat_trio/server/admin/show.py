@@ -56,7 +56,7 @@ def lists(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     replications = len(census.replications(supervisor))
     backends = Counter(census.backend_states(supervisor).values())
     yield "databases", databases
-    yield "users", 1 + len(clusters)
+    yield "users", 1 + len(census.pools(supervisor))
     yield "pools", databases
     yield "free_clients", clients["idle"] + consoles
     yield "used_clients", clients["active"] + clients["waiting"] + replications
