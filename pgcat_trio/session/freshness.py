@@ -156,6 +156,9 @@ class Writer(Healer):
         progress = self._progress
         return progress.until < trio.current_time() and (pool.server.replay_lsn or 0) >= progress.position
 
+    def misfit(self, pool: Pool) -> str:
+        return "it may not have what the session has written" if self.careful and not self.is_fresh(pool) else ""
+
     def place_of_read(self, batch: bytes, route: Route) -> Place | None:
         """Where a read must queue because not all replicas will do; None if they will, or if there is no choice."""
         if not route.fallback_to_primary or all(map(self.is_fresh, self.cluster.balancer.live[route.role])):

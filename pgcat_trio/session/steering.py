@@ -17,7 +17,6 @@ from ..errors import FeatureNotSupported, InsideTransaction, InvalidCommand, Pro
 from ..pool.waiting import ClusterRetired
 from ..routing.commands import Command, Subject
 from ..routing.overrides import NO_OVERRIDES
-from ..routing.route import Route
 from ..routing.sharding import shard_of
 from ..wire import codes, encode
 from ..wire.replies import QUERY_REPLY, SYNC_REPLY
@@ -33,10 +32,11 @@ if TYPE_CHECKING:
     from ..net.transport import Transport
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
+    from ..pool.pool import Pool
     from ..pool.settings import Settings
     from ..routing.hints import Hint
     from ..routing.overrides import Overrides
-    from ..routing.route import Router
+    from ..routing.route import Route, Router
     from .gateway import Gateway
     from .lease import Place
 
@@ -128,9 +128,24 @@ class Steerer(Teller):
         except InvalidCommand as error:
             self.objection = error
             return route
-        if hint.role is None:
-            return route
-        return Route(hint.role, "a hint", route.effects, hint.role is Role.ANY, route.tally, route.traits)
+        return hint.on(route)
+
+    def misfit(self, pool: Pool) -> str:
+        """Why a server would not do for a read of this session, whatever its role and state; empty if it would."""
+        return ""
+
+    def hinted(self, sql: bytes, route: Route) -> tuple[Route, int]:
+        """What would become of a text's route outside of a transaction, and the shard that it would go to.
+
+        Raises `InvalidCommand` if its hint cannot be followed. Nothing changes by asking.
+        """
+        hint = self.cluster.hints.find(sql)
+        number = self.overrides.shard if hint is None or hint.shard is None else hint.shard
+        if number is None:
+            number = default_shard(self.cluster)
+        if not 0 <= number < len(self.cluster.shards):
+            raise no_such_shard(number, len(self.cluster.shards), "as a hint says")
+        return (route if hint is None else hint.on(route)), number
 
     def _heed_shard(self, number: int, *, sticky: bool) -> None:
         count = len(self.cluster.shards)

@@ -37,7 +37,7 @@ PRIMARY_ONLY = ["select port from healing.calls", "select n from healing.scratch
 async def proxy(cluster: EmbeddedCluster) -> AsyncIterator[RunningProxy]:
     await cluster.psql(SCHEMA)
     await cluster.wait_caught_up()
-    async with running_proxy(proxy_config(cluster, splitting=True)) as proxy:
+    async with running_proxy(proxy_config(cluster, splitting=True, pool="catalog_refresh = 0")) as proxy:
         yield proxy
     await cluster.psql("drop schema healing cascade")
 
@@ -124,7 +124,7 @@ async def sleeps(server: EmbeddedServer) -> bool:
 def test_drivers_notice_nothing(cluster: EmbeddedCluster, cluster_call: Callable[..., Any], driver: str) -> None:
     cluster_call(cluster.psql, SCHEMA)
     cluster_call(cluster.wait_caught_up)
-    with ProxyThread(proxy_config(cluster, splitting=True)) as proxy:
+    with ProxyThread(proxy_config(cluster, splitting=True, pool="catalog_refresh = 0")) as proxy:
         rows = {"psycopg": by_psycopg, "asyncpg": by_asyncpg}[driver](proxy.dsn())
     assert rows == [1, 7, 2, 7, 3, 7]
 
