@@ -230,6 +230,33 @@ async def test_session_mode_is_paused_when_its_clients_have_left(cluster: Embedd
             await tell(console, "RESUME")
 
 
+async def test_servers_restarted_during_a_pause_are_not_missed(fresh_cluster_after: EmbeddedCluster) -> None:
+    """What PAUSE is for: nobody sees an error, idle clients neither, whatever happens to the servers meanwhile."""
+    cluster = fresh_cluster_after
+    config = proxy_config(cluster, splitting=True, users=TWO_USERS, general="healthcheck_interval = 100")
+    stopped = False
+    async with running_proxy(config) as proxy, administrator(proxy) as console, trio.open_nursery() as nursery:
+
+        async def work(user: str) -> None:
+            async with client(proxy, user) as each:
+                while not stopped:
+                    assert await each.query("select 1") == [["1"]]
+                    await each.query("create temp table t () on commit drop")
+
+        for user in ("ann", "bob", "bob"):
+            nursery.start_soon(work, user)
+        await until(lambda: cluster_of(proxy).pools[0].usage.totals.queries > 5)
+        await tell(console, "PAUSE")
+        for server in cluster.servers:
+            await server.restart()
+        before = cluster_of(proxy).pools[0].usage.totals.queries
+        await tell(console, "RESUME")
+        with trio.fail_after(20):
+            while cluster_of(proxy).pools[0].usage.totals.queries < before + 10:
+                await trio.lowlevel.checkpoint()
+        stopped = True
+
+
 # -- RECONNECT and WAIT_CLOSE --------------------------------------------------------------------------------------
 
 
