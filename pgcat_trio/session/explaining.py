@@ -36,11 +36,10 @@ def explain_route(session: Steerer, sql: bytes) -> list[Row]:
         cluster, candidates = session.cluster, [_candidate(backend.pool)]
     else:
         try:
-            route, number = session.hinted(sql, explanation.route)
+            route, number = session.foresee(sql, explanation.route)
         except InvalidCommand as error:
             return refused(error.message)
         cluster = session.cluster.shards[number]
-        route = _observed(session, cluster, route)
         candidates = _candidates(session, cluster, route)
     explanation = attrs.evolve(explanation, route=route)
     return [*explanation.rows(cluster.shard, candidates, balancing(cluster.config))]
@@ -57,14 +56,6 @@ class _Question(TaskWaiter):
 
     def accepts(self, pool: Pool) -> bool:
         return self._session is None or not self._session.misfit(pool)
-
-
-def _observed(session: Steerer, cluster: Cluster, route: Route) -> Route:
-    """The route by what the clients of the pool have written a moment ago (``db_activity_based_routing``)."""
-    if cluster.activity is None or not session.router.splitting or route.role is Role.PRIMARY or route.traits is None:
-        return route
-    why = cluster.activity.why_primary(route.traits.tables, trio.current_time())
-    return route if why is None else attrs.evolve(route, role=Role.PRIMARY, why=why, fallback_to_primary=False)
 
 
 def _candidates(session: Steerer, cluster: Cluster, route: Route) -> list[Candidate]:

@@ -173,6 +173,29 @@ def test_what_others_have_written_counts(cluster: EmbeddedCluster, cluster_call:
         cluster_call(cluster.psql, "drop table busy")
 
 
+def test_a_transaction_that_no_server_knows_yet(cluster: EmbeddedCluster) -> None:
+    with (
+        ProxyThread(proxy_config(cluster, splitting=True, pool="lazy_begin = true")) as proxy,
+        psycopg.connect(proxy.dsn(), autocommit=True) as client,
+    ):
+        client.execute("begin")
+        assert explain(client, "select 1")["role"] == "primary"
+        client.execute("set transaction read only")
+        assert explain(client, "select 1")["role"] == "replica"
+        client.execute("rollback")
+        assert explain(client, "select 1")["role"] == "replica"
+
+
+def test_the_sessions_defaults_count(client: Client) -> None:
+    client.execute("set default_transaction_isolation to serializable")
+    assert explain(client, "select 1")["reason"] == "the session's transactions are serializable"
+    client.execute("reset default_transaction_isolation")
+    assert explain(client, "begin")["role"] == "primary"
+    client.execute("set default_transaction_read_only to on")
+    assert explain(client, "begin")["role"] == "replica"
+    client.execute("reset default_transaction_read_only")
+
+
 def test_a_session_has_one_server(cluster: EmbeddedCluster) -> None:
     with (
         ProxyThread(proxy_config(cluster, splitting=True, pool_mode="session")) as proxy,
