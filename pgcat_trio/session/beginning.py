@@ -117,6 +117,10 @@ class Beginner(Chooser):
             of_begun = self.router.route(READ_ONLY) if suits else self.router.in_doubt(of_begun)
         return attrs.evolve(of_begun, effects=route.effects)
 
+    def foresee(self, sql: bytes, route: Route) -> tuple[Route, int]:
+        route, shard = super().foresee(sql, route)
+        return (route if self.begun is None else self.route_of_begun(route)), shard
+
     def fail_open_transaction(self) -> None:
         if self.begun is not None:
             self.begun.failed = True
