@@ -123,15 +123,19 @@ class Writer(Healer):
         return self.asking_position or super().asks_for_itself
 
     def take_position(self, backend: Backend) -> None:
-        """The server has answered, or refused to: then it is asked again after the next read from it."""
+        """The server has answered, or refused to: then it is asked again behind the next request that it gets."""
         self.asking_position = False
         upstream = backend.upstream
         rows, upstream.captured = upstream.captured or [], None
-        if upstream.take_swallowed_error() is None and rows and (position := parse_position(rows[0][0] or "")):
-            progress = self._progress
-            progress.position = position
-            if not self.written:
-                progress.until = -math.inf
+        refused = upstream.take_swallowed_error() is not None
+        position = None if refused or not rows else parse_position(rows[0][0] or "")
+        if position is None:
+            self.written |= not upstream.quiet  # that request may be there already
+            return
+        progress = self._progress
+        progress.position = position
+        if not self.written:
+            progress.until = -math.inf
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """Whatever the client has asked for is answered if nothing but our question is left."""

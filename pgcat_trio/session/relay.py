@@ -77,7 +77,8 @@ class Relay(Beginner):
     @property
     def may_send_unasked(self) -> bool:
         """True when an answer may lead to something that ingress has to send, though the client says nothing."""
-        return self.leftovers is not None or self._again is not None or bool(self._reads) or self.written
+        follows = self.written or self.asking_position
+        return follows or self.leftovers is not None or self._again is not None or bool(self._reads)
 
     def on_client(self, data: bytes) -> bool:
         """A turn of ingress: False when the client must wait, or the ingress task has to go on itself."""

@@ -170,6 +170,27 @@ async def test_question_without_an_answer_leaves_reads_on_the_primary(autojump_c
 
 @pytest.mark.trio
 @both_ways
+async def test_request_behind_a_question_without_an_answer_is_followed_by_another(
+    autojump_clock: MockClock, by: By
+) -> None:
+    async def refuse_late(_: ScriptedBackend) -> None:
+        await trio.sleep(1)
+        write_to(world, "0/100")
+        raise Refusal("57014", "canceling statement due to statement timeout")
+
+    async with open_world(following(), by=by) as world:
+        client = await world.connect()
+        replayed(world, replica1=0x1000, replica2=0x1000)
+        world.primary.scripts[ASKING] = refuse_late
+        assert shape(await client.query(WRITE)) == "C ZI"
+        assert await readers(world, client, 1) == {"primary"}
+        await world.idle()
+        assert world.primary.texts() == [WRITE, ASKING, "SELECT 1", ASKING]
+        assert await readers(world, client) == {"replica1", "replica2"}
+
+
+@pytest.mark.trio
+@both_ways
 async def test_loss_of_the_server_that_is_asked_is_no_loss_of_the_write(autojump_clock: MockClock, by: By) -> None:
     async def die(backend: ScriptedBackend) -> None:
         write_to(world, "0/2000")
