@@ -30,6 +30,7 @@ from .net.tls import client_facing_context, server_facing_context
 from .observe import log as observe_log
 from .server import explaining, signals
 from .server.handover import Predecessor
+from .server.notify import notify_ready
 from .server.sockets import take_legacy
 from .server.supervisor import Supervisor
 
@@ -87,6 +88,7 @@ async def _run(path: str) -> None:
             async with trio.open_nursery() as server:
                 await server.start(supervisor.run)
                 serving.set()
+                notify_ready()
                 if predecessor is not None:
                     nursery.start_soon(predecessor.run, supervisor.cancel_keys)
                 nursery.start_soon(signals.autoreload, supervisor, seen)

@@ -82,23 +82,8 @@ NOT_BUILT: Final = (
         ),
     ),
     Feature(
-        "sharding is",
-        {
-            ("pools", "*", "shards"): lambda shards: len(shards) > 1,
-            ("pools", "*", "automatic_sharding_key"): _is_set,
-            ("pools", "*", "sharding_key_regex"): _is_set,
-            ("pools", "*", "shard_id_regex"): _is_set,
-        },
-        (("pools", "*", "sharding_function"), ("pools", "*", "regex_search_limit")),
-    ),
-    Feature(
-        "routing by activity is",
-        {("pools", "*", "db_activity_based_routing"): bool},
-        (
-            ("pools", "*", "db_activity_init_delay"),
-            ("pools", "*", "db_activity_ttl"),
-            ("pools", "*", "table_mutation_cache_ms_ttl"),
-        ),
+        "finding the shard by a key in statements (SET SHARDING KEY, SET SHARD and hints choose it) is",
+        {("pools", "*", "automatic_sharding_key"): _is_set},
     ),
     Feature("plugins are", {("plugins",): _any_plugin_enabled, ("pools", "*", "plugins"): _any_plugin_enabled}),
     Feature(

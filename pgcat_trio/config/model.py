@@ -200,6 +200,7 @@ class Pool:
     write_functions: tuple[str, ...] = setting((), parse=parse.sql_names)
     write_tables: tuple[str, ...] = setting((), parse=parse.sql_names)
     replica_to_primary_failover_enabled: bool = setting(False)
+    lazy_begin: bool = setting(False)
     read_after_write: ReadAfterWrite = setting(ReadAfterWrite.OFF)
     read_after_write_window_s: float = duration_ms(1.0)  # of "session"; 0: as long as the session lasts
     connect_timeout_s: float = duration_ms(1.0, at_least=1, inherit=True, zero_hint=NO_ZERO)

@@ -35,6 +35,7 @@ _RECONNECTING: Final = frozenset(
 """Keys of ``[general]`` that reach so far, in all pools."""
 
 _REACH_OF_POOL: Final = {
+    "default_shard": Reach.REPLACE,  # clients begin there
     "track_parameters": Reach.RECONNECT,  # which of a backend's parameters are a client's is noted when it is opened
 }
 _REACH_OF_USER: Final = dict.fromkeys(("server_username", "server_password", "pool_mode"), Reach.REPLACE)
@@ -126,11 +127,6 @@ def keep_boot_only(running: General, new: General) -> General:
     return attrs.evolve(new, **{name: getattr(running, name) for name in names})
 
 
-def served_shard(pool: Pool) -> Shard:
-    """The shard that is served: sharding itself is not built yet, and says so when the file is loaded."""
-    return pool.shards[pool.default_shard if isinstance(pool.default_shard, int) else 0]
-
-
 def server_name(server: Server) -> str:
     """By this a server of a shard stays the same over a reload."""
     return f"{server.host}:{server.port} {server.role.value}"
@@ -143,21 +139,34 @@ def _pool_change(
     if old == new and not shared:
         return None
     pool, user = changes(old[0], new[0]), changes(old[1], new[1])
-    shards = served_shard(old[0]), served_shard(new[0])
-    shard = changes(*shards)
-    servers_before, servers_after = (tuple(map(server_name, each.servers)) for each in shards)
+    shards = list(zip(old[0].shards, new[0].shards, strict=False))
+    in_shards = [changed for pair in shards for changed in changes(*pair).items()]
+    servers_before, servers_after = (_servers(each[0].shards) for each in (old, new))
     reaches = [Reach.RECONNECT if shared else Reach.IN_PLACE]
-    for found, table in ((pool, _REACH_OF_POOL), (user, _REACH_OF_USER), (shard, _REACH_OF_SHARD)):
+    for found, table in ((pool, _REACH_OF_POOL), (user, _REACH_OF_USER), (dict(in_shards), _REACH_OF_SHARD)):
         reaches += [table[name] for name in found if name in table]
+    if len(old[0].shards) != len(new[0].shards):
+        reaches.append(Reach.REPLACE)  # keys belong to other shards
     if bool(old[0].prepared_statements_cache_size) != bool(new[0].prepared_statements_cache_size):
         reaches.append(Reach.REPLACE)  # whose names statements have on the servers is settled for a whole session
-    keys = [*shared.values(), *pool.values(), *user.values(), *shard.values(), *_server_changes(*shards)]
+    keys = [*shared.values(), *pool.values(), *user.values(), *(changed for _, changed in in_shards)]
+    keys += [changed for pair in shards for changed in _server_changes(*pair)]
     return PoolChange(
         key,
         max(reaches),
         tuple(dict.fromkeys(keys)),  # what a user inherits has changed in both
         tuple(name for name in servers_after if name not in servers_before),
         tuple(name for name in servers_before if name not in servers_after),
+    )
+
+
+def _servers(shards: tuple[Shard, ...]) -> tuple[str, ...]:
+    """The servers of all shards, each with its shard's number where there are several."""
+    several = len(shards) > 1
+    return tuple(
+        f"{server_name(server)} of shard {number}" if several else server_name(server)
+        for number, shard in enumerate(shards)
+        for server in shard.servers
     )
 
 

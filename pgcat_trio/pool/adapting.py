@@ -28,6 +28,7 @@ _NO_ROUTING: Final = frozenset(
     (
         *("users", "shards", "load_balancing_mode", "checkout_failure_limit", "cleanup_server_connections", "pinning"),
         *("track_parameters", "log_client_parameter_status_changes", "prepared_statements_cache_size"),
+        *("read_after_write", "read_after_write_window_s", "lazy_begin"),
         *(field.name for field in attrs.fields(PoolConfig) if "key" in field.metadata and key_of(field).inherit),
     )
 )
@@ -44,6 +45,7 @@ def adapt(cluster: Cluster, config: PoolConfig, user: User) -> None:
     if config.track_parameters != cluster.config.track_parameters:
         cluster.tracking = Tracking(config.track_parameters)
     cluster.config, cluster.user = config, user
+    cluster.follow()
     for pool in cluster.pools:
         pool.tracking = cluster.tracking
         pool.reset = config.cleanup_server_connections
@@ -76,6 +78,7 @@ def _reroute(cluster: Cluster, config: PoolConfig) -> None:
     cluster.routers = Routers(config)
     router = cluster.routers.usual
     router.use(cluster.router.catalog)
+    router.learned, router.healed = cluster.router.learned, cluster.router.healed
     cluster.router = router
     cluster.greetings.go_home(router.session.role)
     cluster.catalog.retire()

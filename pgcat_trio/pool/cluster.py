@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ..config.model import PoolMode, Role
+from ..config.model import PoolMode, ReadAfterWrite, Role
 from ..errors import PoolExhausted
 from ..observe.repeats import Repeats
+from ..routing.activity import Activity
 from ..routing.hints import Hints
 from ..routing.overrides import Routers
 from . import failover
@@ -52,6 +53,8 @@ class Cluster:
         self.routers = Routers(config)
         self.router = self.routers.usual
         self.hints = Hints(config)
+        self.activity = Activity.for_pool(config)
+        """What has been written of late, where that matters; the users and shards of a pool share it."""
         self.tracking = Tracking(config.track_parameters)
         self.statements: Statements | None = None
         """The prepared statements that clients share; None where names are passed on as they are."""
@@ -70,16 +73,22 @@ class Cluster:
         self._live = self.balancer.live
         self._chosen: Pool | None = None  # whose turn it was when there was no backend
         self.catalog = CatalogKeeper(self.name, self.router, self.pools, config.catalog_refresh_s)
+        self.follow()
 
     @property
     def name(self) -> str:
         """For logs and messages: database and user."""
         return f"{self.config.name}/{self.user.username}"
 
+    def follow(self) -> None:
+        """What sessions look up for each request, by the configuration in force."""
+        self.follows_writes = self.config.read_after_write is not ReadAfterWrite.OFF
+        self.begins_lazily = self.config.lazy_begin and self.user.pool_mode is PoolMode.TRANSACTION
+
     @property
     def healthy(self) -> bool:
-        """True unless all of its servers are banned."""
-        return any(not pool.server.banned for pool in self.pools)
+        """True if any of its servers may be chosen."""
+        return bool(self._live[Role.ANY])
 
     def add(self, pool: Pool) -> None:
         """Make a pool a part of the cluster."""
@@ -111,12 +120,17 @@ class Cluster:
 
     def refresh(self) -> None:
         """Find out anew who can be chosen, after any change of a server; and what those wait for who wait."""
-        self.balancer.refresh(self.config, trio.current_time())
+        now = trio.current_time()
+        self.balancer.refresh(self.config, now)
         self.greetings.choose()
         for waiter in tuple(self.waiters):
-            if waiter in self.waiters and not self._waits_well(waiter):
-                if not waiter.pools:
-                    waiter.failed.clear()
+            if waiter not in self.waiters:
+                continue
+            if not waiter.pools:
+                waiter.failed.clear()
+            # What it has waited for a server is not held against it; nor does it wait on as if there were none.
+            self._postpone(waiter, min(waiter.deadline, now + self.user.connect_timeout_s))
+            if not self._waits_well(waiter):
                 self._find_work_for(waiter)
 
     def _waits_well(self, waiter: Waiter) -> bool:
@@ -230,12 +244,15 @@ class Cluster:
 
     def _hold_or_refuse(self, waiter: Waiter) -> None:
         """No server would do for a waiter: let it wait for one where one may come, else tell it why there is none."""
-        hold_s = self.config.failover_hold_s
-        if hold_s and waiter.patient and waiter.may_write and failover.may_come(self.pools, waiter):
-            self._postpone(waiter, max(waiter.deadline, waiter.since + hold_s))
+        if self._may_hold(waiter):
+            self._postpone(waiter, max(waiter.deadline, waiter.since + self.config.failover_hold_s))
             return
         self.waiters.remove(waiter)
         waiter.refused(failover.reason(self.name, self.pools, waiter))
+
+    def _may_hold(self, waiter: Waiter) -> bool:
+        may_wait = self.config.failover_hold_s and waiter.patient and waiter.may_write
+        return bool(may_wait) and failover.may_come(self.pools, waiter)
 
     def _postpone(self, waiter: Waiter, deadline: float) -> None:
         """Not the waiter's time is over but a server's: what others hold it has not waited for. A bound is a bound."""
@@ -261,14 +278,23 @@ class Cluster:
             pool.server.dials.wake(now)
         for waiter in tuple(self.waiters):
             if waiter.deadline <= now and waiter in self.waiters:
-                self._time_is_over(waiter)
+                self._time_is_over(waiter, now)
 
-    def _time_is_over(self, waiter: Waiter) -> None:
+    def _waits_in_vain(self, waiter: Waiter, now: float) -> bool:
+        """What it waits for is a server that does not answer, which is about to be found out: as good as none."""
+        left = waiter.since + self.config.failover_hold_s > now and not self.user.query_wait_timeout_s
+        suspected = bool(waiter.pools) and all(pool.server.suspected for pool in waiter.pools)
+        return left and suspected and self._may_hold(waiter)
+
+    def _time_is_over(self, waiter: Waiter, now: float) -> None:
         unreached = not any(pool.backends for pool in waiter.pools)
         dialing = unreached and any(pool.opening for pool in waiter.pools)
         # Who waits for nothing but a dial hears how that ended: it has a deadline of its own.
         paused = not waiter.pools and holds(self.pools, waiter)
         if (dialing or paused) and not self.user.query_wait_timeout_s:
+            return
+        if self._waits_in_vain(waiter, now):
+            self._postpone(waiter, waiter.since + self.config.failover_hold_s)
             return
         self.waiters.remove(waiter)
         if unreached and not (dialing or paused):
@@ -321,3 +347,11 @@ class Cluster:
             pool.retire()
         while self.waiters:
             self.waiters.popleft().refused(ClusterRetired("the pool has been replaced"))
+
+
+def join(shards: Sequence[Cluster]) -> None:
+    """Make new clusters the shards of one pool: clients go from one to another, and their statements with them."""
+    for cluster in shards:
+        cluster.shards = tuple(shards)
+        cluster.sharded = len(shards) > 1
+        cluster.statements = shards[0].statements

@@ -9,6 +9,7 @@ import trio
 
 from ..config.model import Role
 from .health import Checker
+from .rounds import Rounds, Watch
 from .server import Server
 from .topology import Topology
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from ..config.model import General
+    from ..net.poller import Poller
     from .cluster import Cluster
     from .connect import Target
 
@@ -25,10 +27,14 @@ _Shard = tuple[tuple[str, Role], ...]
 class Fleet:
     """Servers by their addresses. ``nursery`` is the pools' nursery."""
 
-    def __init__(self, nursery: trio.Nursery) -> None:
+    def __init__(self, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.servers: dict[str, Server] = {}
         self._nursery = nursery
+        self._poller = poller
+        self._rounds = Rounds(nursery)
+        self._going_round = False
         self._checkers: dict[str, Checker] = {}
+        self._watches: dict[str, Watch] = {}
         self._topologies: dict[_Shard, Topology] = {}
 
     def server(self, address: str, ban_time_s: float) -> Server:
@@ -40,8 +46,8 @@ class Fleet:
 
     def move(self, host: str, addresses: Collection[str]) -> None:
         """The name ``host`` stands for these addresses now."""
-        for checker in self._checkers.values():
-            checker.move(host, addresses)
+        for watch in self._watches.values():
+            watch.move(host, addresses)
 
     def settle(self, clusters: Collection[Cluster], options: General) -> None:
         """Look after the servers of these clusters, and no others: after the start and after each reload.
@@ -65,15 +71,17 @@ class Fleet:
 
     def _settle_checkers(self, targets: dict[str, Target], options: General) -> None:
         for address in self._checkers.keys() - targets.keys():
-            self._checkers.pop(address).scope.cancel()
+            del self._checkers[address]
+            self._watches.pop(address).stop()
         for address, target in targets.items():
-            checker = self._checkers.get(address)
-            if checker is not None:
-                checker.retarget(target, options)
+            if address in self._watches:
+                self._watches[address].retarget(target, options)
             else:
-                checker = self._checkers[address] = Checker(self.servers[address], target, options)
-                checker.server.watched = True
-                self._nursery.start_soon(checker.run)
+                checker = self._checkers[address] = Checker(self.servers[address], options)
+                self._watches[address] = Watch(checker, target, self._poller, self._rounds)
+        if targets and not self._going_round:
+            self._going_round = True
+            self._nursery.start_soon(self._rounds.run)
 
     def _settle_topologies(self, shards: list[_Shard]) -> None:
         former, self._topologies = self._topologies, {}

@@ -91,6 +91,10 @@ class Greetings:
         newest_first = list(reversed(self._by_pool))
         pool = next((pool for pool in newest_first if home in (Role.ANY, pool.role)), newest_first[0])
         self.parameters = self._by_pool[pool]
+        found = pool.server.state.role
+        if home in (Role.ANY, pool.role) and found is not None and _STANDBY in self.parameters:
+            # It may have been promoted since it said so.
+            self.parameters = {**self.parameters, _STANDBY: "off" if found is Role.PRIMARY else "on"}
         if home not in (Role.ANY, pool.role) and _STANDBY in self.parameters:
             # No server of the right role has been reached yet. This much is known of it all the same.
             self.parameters = {**self.parameters, _STANDBY: "off" if home is Role.PRIMARY else "on"}

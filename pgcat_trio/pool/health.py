@@ -1,29 +1,22 @@
-"""Looking after one server: a question every ``healthcheck_interval``, and what the answers say about it.
+"""How a server is, from what it answers to health checks (`rounds`): when that is believed, and who is told.
 
-One checker a server, whatever the number of pools: it asks on a connection of its own. Whoever has trouble with the
-server (`Server.suspect`) makes it look at once; while something is amiss it looks four times as often.
+One checker a server, whatever the number of pools. While something is amiss, the server is asked four times as often.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import random
 from typing import TYPE_CHECKING, Final
 
 import structlog
-import trio
 
 from ..config.model import Role
-from ..errors import ProxyError, ServerError, ServerUnavailable
-from .probe import Probe, Report, is_ill
+from ..errors import ProxyError
+from .probe import Report, is_ill
 from .server import ServerState, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from ..config.model import General
-    from .connect import Target
     from .server import Server
     from .topology import Topology
 
@@ -31,9 +24,6 @@ log = structlog.get_logger("pgcat_trio.pool")
 
 _HURRY: Final = 4
 """How many times as often a server is asked while something is amiss."""
-
-_SHORTEST_PAUSE_S: Final = 0.1
-"""However many have trouble with a server, it is not asked more often than that."""
 
 _MEMORY_S: Final = 10.0
 """A slow answer is half forgotten after seven seconds (Finagle's peak EWMA remembers as long)."""
@@ -43,19 +33,13 @@ def _nobody_looks() -> None:
     return
 
 
-_chance: Final = random.Random()
-"""Its own, so that nobody's seed makes checkers keep step, and they change nobody's sequence."""
-
-
 class Checker:
     """The health of one server. ``topologies``: the shards that it is in, filled in by `fleet.Fleet`."""
 
-    def __init__(self, server: Server, target: Target, options: General) -> None:
+    def __init__(self, server: Server, options: General) -> None:
         self.server = server
         self.options = options
         self.topologies: list[Topology] = []
-        self.scope = trio.CancelScope()
-        """Around `run`."""
         self.alive: bool | None = None
         """By the thresholds; None before the first answer, or enough failures."""
         self.report: Report | None = None
@@ -69,103 +53,27 @@ class Checker:
         """It has been seen as one."""
         self.fences: dict[Topology, str] = {}
         """Why it must not be used, though it answers."""
-        self._probe = Probe(target)
-        self._rest_scope = trio.CancelScope()
         self._lag: tuple[int, float] | None = None
         self._in_time = math.inf  # results in a row within max_replica_lag
         self._refusal = ""
 
-    def retarget(self, target: Target, options: General) -> None:
-        """Go on with another login, or other options."""
-        renewed = target != self._probe.target
-        if renewed:
-            self._probe.close()
-        if renewed or options.healthcheck_interval_s < self.options.healthcheck_interval_s:
-            self._rest_scope.cancel()
-        self._probe.target = target
-        self.options = options
-
-    def move(self, host: str, addresses: Collection[str]) -> None:
-        """The name ``host`` stands for these addresses now: ask there, if that is where the server is."""
-        if self._probe.target.host == host and self._probe.is_astray(addresses):
-            self._probe.close()
-            self._rest_scope.cancel()
-
-    async def run(self) -> None:
-        """Look after the server until `scope` is cancelled; then nothing is left open, and nothing known of it."""
-        server = self.server
-        server.alarm = self._wake
-        try:
-            with self.scope:
-                while True:
-                    began = trio.current_time()
-                    self._note(await self._look(), trio.current_time())
-                    await self._rest(began)
-        finally:
-            self._probe.close()
-            server.watched = False
-            server.alarm = _nobody_looks
-            server.publish(ServerState())
-
-    def _wake(self) -> None:
-        self._rest_scope.cancel()
-
-    async def _look(self) -> Report | ProxyError:
-        """Ask; a connection that has broken since the last time is replaced, which is no failure."""
-        probe = self._probe
-        try:
-            if probe.is_open:
-                with contextlib.suppress(ConnectionResetError):
-                    return await probe.ask(self.options)
-                probe.close()
-            await self._connect()
-            return await probe.ask(self.options)
-        except ServerError as refusal:
-            return refusal
-        except ProxyError as problem:
-            probe.close()
-            return problem
-        except ConnectionResetError as problem:
-            probe.close()
-            return ServerUnavailable(f"server {probe.target.address} broke off a health check: {problem}")
-
-    async def _connect(self) -> None:
-        """Connecting may take longer than an answer; that counts as so many failures, and is not given up for that."""
-        failure: ProxyError | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._count_silence)
-            try:
-                await self._probe.connect(self.options)
-            except ProxyError as problem:
-                failure = problem
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            raise failure
-
-    async def _count_silence(self) -> None:
-        """The last time-out is told by `probe.Probe.connect` itself."""
-        timeout_s = self.options.healthcheck_timeout_s
-        for _ in range(math.ceil(self.options.connect_timeout_s / timeout_s) - 1):
-            await trio.sleep(timeout_s)
-            self._note(self._probe.silence(timeout_s), trio.current_time())
-
-    async def _rest(self, began: float) -> None:
-        with trio.CancelScope(deadline=began + self._pause_s(began)) as self._rest_scope:
-            # As soon as its connection breaks there is something to look at.
-            await self._probe.lost()
-        if trio.current_time() < began + _SHORTEST_PAUSE_S:
-            await trio.sleep_until(began + min(_SHORTEST_PAUSE_S, self.options.healthcheck_interval_s))
-
-    def _pause_s(self, now: float) -> float:
+    def pause_s(self, now: float) -> float:
+        """How long the server may be left alone after it was asked."""
         usual_s = self.options.healthcheck_interval_s
         settled = not self.failures if self.alive else self.alive is False and not self.successes
         hurries = not settled or any(topology.hurries(now) for topology in self.topologies)
-        # No two of them keep step for long: fifty servers are not asked all at once.
-        return usual_s / _HURRY if hurries else usual_s * _chance.uniform(0.95, 1.0)
+        return usual_s / _HURRY if hurries else usual_s
+
+    def abandon(self) -> None:
+        """Nobody looks after the server any more, and nothing is known of it."""
+        self.server.watched = False
+        self.server.alarm = _nobody_looks
+        self.server.publish(ServerState())
 
     # -- what an answer means --------------------------------------------------------------------------------------
 
-    def _note(self, result: Report | ProxyError, now: float) -> None:
+    def note(self, result: Report | ProxyError, now: float) -> None:
+        """Judge an answer, or that there was none."""
         if isinstance(result, ProxyError) and is_ill(result):
             self._failed(result.message)
         else:
@@ -173,15 +81,20 @@ class Checker:
         for topology in self.topologies:
             topology.review(now)
         self._lag = self._measure_lag(now)
-        for member in {self, *(member for topology in self.topologies for member in topology.members)}:
-            member.publish(now)
+        self.publish(now)
+        for topology in self.topologies:
+            for member in topology.members:
+                if member is not self:
+                    member.follow(now)
         if self.server.suspected and not self.failures and self.alive:
             self.server.suspected = False
+            self.server.dials.succeeded()
             self.server.changed()
 
     def _failed(self, reason: str) -> None:
         self.failures += 1
         self.successes = 0
+        self.server.suspected = True
         self.reason = reason
         if self.failures >= self.options.fail_after:
             self.alive = False
@@ -201,7 +114,7 @@ class Checker:
             self.was_primary |= not result.standby
             server.demoted = result.standby and self.was_primary
             fading = math.exp(-self.options.healthcheck_interval_s / _MEMORY_S)
-            latency_s = self._probe.latency_s
+            latency_s = result.latency_s
             server.latency_s = max(latency_s, latency_s + (server.latency_s - latency_s) * fading)
         elif result.message != self._refusal:
             self._refusal = result.message
@@ -248,6 +161,12 @@ class Checker:
         if not same:
             self._tell(old, state)
         self.server.publish(state)
+
+    def follow(self, now: float) -> None:
+        """Something was found out about another server: publish what that changes."""
+        state = self.server.state
+        if self._status(state.role)[0] is not state.status:
+            self.publish(now)
 
     def _status(self, role: Role | None) -> tuple[Status, str]:
         if self.alive is None:

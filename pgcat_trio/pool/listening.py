@@ -23,9 +23,10 @@ import trio
 from ..errors import ProxyError, ServerUnavailable, ShuttingDown
 from .connect import open_connection
 from .hearing import Wire
+from .resolver import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from ..config.model import General
     from ..net.transport import Transport
@@ -186,6 +187,11 @@ class Switchboard:
     def sever(self) -> None:
         """The server is down without a word: end the connection from here, and with it all that depends on it."""
         if self._transport is not None:
+            self._transport.sever()
+
+    def move(self, addresses: Collection[str]) -> None:
+        """The server's name stands for these addresses now: who listens at another one hears nothing any more."""
+        if self._transport is not None and host_of(self._transport.peer) not in addresses:
             self._transport.sever()
 
     def end(self, reason: ProxyError) -> None:

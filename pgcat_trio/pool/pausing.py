@@ -39,7 +39,7 @@ class Pauses:
 
     def apply(self, clusters: dict[PoolKey, Cluster]) -> None:
         """Pause those that are to be, let the others go on; the same for taking new clients."""
-        for key, cluster in clusters.items():
+        for key, cluster in ((key, shard) for key, home in clusters.items() for shard in home.shards):
             cluster.disabled = not self.disabled.isdisjoint((key, (key[0], None)))
             wanted = {pool: self.holds(key, pool) for pool in cluster.pools}
             changed = [pool for pool in cluster.pools if pool.paused is not wanted[pool]]

@@ -243,6 +243,7 @@ class Pool(Opening):
         """The server's name stands for these addresses now: replace the backends that are connected to others."""
         stale = [backend for backend in self.backends if host_of(backend.transport.peer) not in addresses]
         self._replace(stale, "the server's name has another address")
+        self.switchboard.move(addresses)
 
     def _replace(self, stale: Iterable[Backend], reason: str) -> None:
         for backend in stale:

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
 
-from ..errors import ServerError, ServerLoginFailed, ServerUnavailable
+from ..errors import ProxyError, ServerError, ServerLoginFailed, ServerUnavailable
+from ..wire import encode
 from ..wire.upstream import Upstream
 from .asking import ask
 from .connect import open_connection
 from .resolver import host_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from ..config.model import General
-    from ..errors import ProxyError
+    from ..net.poller import Poller
     from ..net.transport import Transport
+    from .asking import Row
     from .connect import Target
 
 _STARTUP: Final = {"application_name": "pgcat-trio health check", "client_encoding": "UTF8"}
@@ -40,6 +43,7 @@ _QUESTIONS: Final = (
     # For servers that do not let everybody know as much.
     f"SELECT standby, NULL, NULL, NULL, NULL, NULL FROM {_IN_RECOVERY}",
 )
+_QUERIES: Final = tuple(map(encode.query, _QUESTIONS))
 
 
 @attrs.frozen(kw_only=True)
@@ -55,9 +59,11 @@ class Report:
     timeline: int | None = None
     replayed_s: float | None = None
     system: str | None = None
+    latency_s: float = 0.0
+    """How long it took to answer."""
 
     @classmethod
-    def of(cls, row: list[str | None]) -> Report:
+    def of(cls, row: Row, latency_s: float) -> Report:
         """From the answer to a question; ValueError if it is none."""
         standby, position, file, timeline, replayed_s, system = row
         return cls(
@@ -66,6 +72,7 @@ class Report:
             timeline=int(file[:8], 16) if file else int(timeline) if timeline else None,
             replayed_s=None if replayed_s is None else float(replayed_s),
             system=system,
+            latency_s=latency_s,
         )
 
 
@@ -83,14 +90,24 @@ def is_ill(error: ProxyError) -> bool:
 
 
 class Probe:
-    """One connection for health checks, which is opened again when it breaks."""
+    """One connection for health checks, which is opened again when it breaks.
 
-    def __init__(self, target: Target) -> None:
+    ``heard`` is called with what comes of `ask_nowait`, and with None when the connection has broken, or should be
+    asked once more. It must neither raise nor await.
+    """
+
+    def __init__(
+        self, target: Target, poller: Poller | None, heard: Callable[[Report | ProxyError | None], None]
+    ) -> None:
         self.target = target
-        self.latency_s = 0.0
-        """How long the server took to answer last; connecting is not counted."""
+        self.pending = False
+        """`ask_nowait` waits for its answer."""
+        self.asked_at = -math.inf
+        self._poller = poller
+        self._heard = heard
         self._transport: Transport | None = None
         self._upstream = Upstream()
+        self._rows: list[Row] = []
         self._question = 0
 
     @property
@@ -101,11 +118,78 @@ class Probe:
     async def connect(self, options: General) -> None:
         """Open the connection, within ``connect_timeout``. Raises as `connect.open_connection`."""
         with trio.move_on_after(options.connect_timeout_s):
-            greeting = await open_connection(self.target, None, options, _STARTUP)
-            self._transport, self._upstream, self._question = greeting.transport, Upstream(), 0
-            self._transport.unread(greeting.rest)
+            while self._transport is None:
+                target = self.target
+                greeting = await open_connection(target, self._poller, options, _STARTUP)
+                if target != self.target:
+                    greeting.transport.close()  # a reload came in between
+                    continue
+                self._transport, self._upstream, self._question = greeting.transport, Upstream(), 0
+                self._transport.unread(greeting.rest)
             return
         raise self.silence(options.connect_timeout_s)
+
+    def close(self) -> None:
+        """Close the connection, if it is open. Never raises."""
+        self.pending = False
+        if self._transport is not None:
+            self._transport.close()
+            self._transport = None
+
+    def is_astray(self, addresses: Collection[str]) -> bool:
+        """True if it is connected to none of these addresses."""
+        return self._transport is not None and host_of(self._transport.peer) not in addresses
+
+    def silence(self, timeout_s: float) -> ServerUnavailable:
+        """Nothing has been heard for so long."""
+        return ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")
+
+    # -- without a task --------------------------------------------------------------------------------------------
+
+    def ask_nowait(self) -> bool:
+        """Ask on a connection that can be watched; False where there is none, or it has broken."""
+        transport = self._transport
+        if transport is None or not transport.watch(self._on_data):
+            return False
+        question = _QUERIES[self._question]
+        try:
+            sent = transport.send_nowait(question)
+        except trio.BrokenResourceError:
+            sent = 0
+        if sent < len(question):
+            self.close()
+            return False
+        self._upstream.expected.sent_own_query()
+        self._rows = self._upstream.captured = []
+        self.asked_at = trio.current_time()
+        self.pending = True
+        return True
+
+    def _on_data(self, data: bytes) -> bool:
+        """What the server says; it is listened to all the time, so that its end is noticed."""
+        try:
+            self._upstream.feed(data)
+        except ProxyError as problem:
+            self.close()
+            self._heard(problem)
+            return False
+        if not data:
+            self.close()
+            self._heard(None)
+        elif self.pending and not self._upstream.expected.queue:
+            self.pending = False
+            error = self._upstream.take_swallowed_error()
+            self._heard(self._read(self._rows) if error is None else self._ask_less(ServerError(error)))
+        return self._transport is not None
+
+    def _ask_less(self, refusal: ServerError) -> ServerError | None:
+        """A server may refuse one question and answer the next; None then."""
+        if is_ill(refusal) or self._question + 1 == len(_QUESTIONS):
+            return refusal
+        self._question += 1
+        return None
+
+    # -- with a task -----------------------------------------------------------------------------------------------
 
     async def ask(self, options: General) -> Report:
         """What the server says on the open connection, within ``healthcheck_timeout``.
@@ -114,42 +198,28 @@ class Probe:
         `ServerError` if it refuses. After all of these but the last, and after `Cancelled`, call `close`.
         """
         with trio.move_on_after(options.healthcheck_timeout_s):
-            try:
-                return await self._converse()
-            except ServerError as refusal:
-                if is_ill(refusal) or self._question + 1 == len(_QUESTIONS):
-                    raise
-            self._question += 1
-            return await self._converse()
+            while True:
+                try:
+                    return await self._converse()
+                except ServerError as refusal:
+                    if self._ask_less(refusal) is not None:
+                        raise
         raise self.silence(options.healthcheck_timeout_s)
 
-    def silence(self, timeout_s: float) -> ServerUnavailable:
-        """Nothing has been heard for so long."""
-        return ServerUnavailable(f"server {self.target.address} did not answer within {timeout_s:g} s")
-
-    async def lost(self) -> None:
-        """Return when the connection breaks, or the server says anything; wait for ever if there is none."""
-        if self._transport is None:
-            await trio.sleep_forever()
-        else:
-            self._transport.unread(await self._transport.receive())
-
-    def is_astray(self, addresses: Collection[str]) -> bool:
-        """True if it is connected to none of these addresses."""
-        return self._transport is not None and host_of(self._transport.peer) not in addresses
-
-    def close(self) -> None:
-        """Close the connection, if it is open. Never raises."""
-        if self._transport is not None:
-            self._transport.close()
-            self._transport = None
-
     async def _converse(self) -> Report:
-        assert self._transport is not None
-        asked_at = trio.current_time()
-        rows = await ask(self._transport, self._upstream, _QUESTIONS[self._question])
-        self.latency_s = trio.current_time() - asked_at
+        transport = self._transport
+        if transport is None:
+            raise ConnectionResetError("it is asked with another login from now on")
+        transport.unwatch()
+        self.asked_at = trio.current_time()
+        answer = self._read(await ask(transport, self._upstream, _QUESTIONS[self._question]))
+        if isinstance(answer, ProxyError):
+            raise answer
+        return answer
+
+    def _read(self, rows: list[Row]) -> Report | ProxyError:
+        latency_s = trio.current_time() - self.asked_at
         try:
-            return Report.of(rows[0])
+            return Report.of(rows[0], latency_s)
         except (ValueError, IndexError):
-            raise ServerUnavailable(f"server {self.target.address} does not answer as PostgreSQL does") from None
+            return ServerUnavailable(f"server {self.target.address} does not answer as PostgreSQL does")

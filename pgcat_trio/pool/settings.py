@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from weakref import WeakValueDictionary
 
 from ..routing.effects import REPORTED_SINCE_18, TRACKED_SETTINGS
+from ..routing.transactions import defaults_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -40,10 +41,12 @@ USUAL: Final = Tracking()
 class Settings:
     """An immutable mapping from setting to value. Equal ones are one object: compare them with ``is``."""
 
-    __slots__ = ("__weakref__", "values")
+    __slots__ = ("__weakref__", "transactions", "values")
 
     def __init__(self, values: Mapping[str, str]) -> None:
         self.values = values
+        self.transactions = defaults_of(values)
+        """What they say about transactions; None for nothing unusual."""
 
     def with_changes(self, changes: Iterable[tuple[str, str]]) -> Settings:
         """These settings with some of them changed."""

@@ -29,9 +29,10 @@ _numbers: Final = itertools.count(1)
 class Statement:
     """A text with its parameter types. ``tail`` is a Parse message after its name, ``name`` what servers know it by."""
 
-    __slots__ = ("__weakref__", "_era", "_route", "description", "has_comment", "name", "tail")
+    __slots__ = ("__weakref__", "_era", "_route", "description", "has_comment", "name", "shared_by", "tail")
 
-    def __init__(self, tail: bytes, description: Description | None = None) -> None:
+    def __init__(self, shared_by: Statements, tail: bytes, description: Description | None = None) -> None:
+        self.shared_by = shared_by
         self.name = f"{PREFIX}{next(_numbers)}".encode()
         self.tail = tail
         self.description = description
@@ -77,7 +78,7 @@ class Statements:
         """The one statement with this text and these types."""
         statement = self._by_tail.get(tail)
         if statement is None:
-            statement = self._by_tail[tail] = Statement(tail)
+            statement = self._by_tail[tail] = Statement(self, tail)
         if self._recent.get(tail) is not statement:
             self._recent.put(tail, statement)
         return statement
@@ -96,7 +97,7 @@ class Statements:
             self._versions[statement.tail, description] = statement
         elif statement.description != description:
             tail = statement.tail
-            statement = self._versions.get((tail, description)) or Statement(tail, description)
+            statement = self._versions.get((tail, description)) or Statement(self, tail, description)
             self._versions[tail, description] = self._by_tail[tail] = statement
             self._recent.put(tail, statement)
         return statement

@@ -50,6 +50,14 @@ class TextCache(Generic[Value]):
         self.hits += 1
         return value
 
+    def find(self, text: bytes) -> Value | None:
+        """As `get`, where it may be kept for another text as well: that it is not kept for this one does not count."""
+        value = self._values.get(text)
+        if value is not None:
+            self._values.move_to_end(text)
+            self.hits += 1
+        return value
+
     def peek(self, text: bytes) -> Value | None:
         """As `get`, but it is no use of the text, and not counted."""
         return self._values.get(text)

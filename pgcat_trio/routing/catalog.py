@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .functions import READ_ONLY_FUNCTIONS
-from .names import attributes, plain, relations
+from .names import attributes, plain, relations, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +37,7 @@ class NameList:
     @classmethod
     def of(cls, names: Iterable[str]) -> NameList:
         """The list of these names."""
-        listed = frozenset(names)
+        listed = frozenset(spelled for name in names for spelled in spellings(name))
         return cls(listed, frozenset(name for name in listed if "." not in name))
 
     def holds(self, name: str) -> bool:

@@ -32,6 +32,8 @@ MAX_SHOWN: Final = 500
 _MAX_READ_BYTES: Final = 4096
 """Bytes of a text that are read for it."""
 
+ANSWERED_HERE: Final[list[Row]] = [("role", "none"), ("reason", "the proxy answers it itself")]
+
 _TRAITS: Final = (
     ("kind", "kind"),
     ("reads", "proven to read"),
@@ -110,6 +112,11 @@ def explain(router: Router, sql: bytes, *, pooled_by_session: bool = False) -> E
     if pooled_by_session:
         route = router.session
     return Explanation(route, traits, shown(sql), remembered)
+
+
+def refused(reason: str) -> list[Row]:
+    """What there is to say about a text that is given to no server."""
+    return [("role", "none"), ("reason", f"it would be refused: {reason}")]
 
 
 def balancing(pool: Pool) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .functions import SYNTAX_BEFORE_PARENTHESIS
+from .functions import SYNTAX_BEFORE_PARENTHESIS, SYNTAX_BEHIND
 from .lexer import DOUBTFUL, doubt_in, is_name, scan
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def without_literals(sql: bytes) -> bytes:
     key = _LITERAL(b"\0", sql)
     if b"/*" in key:  # no string is left that could hold this
         key = _COMMENT(b" ", key)
-    if b"\0, \0" in key or b"\0,\0" in key:
+    # A search for bytes costs a tenth of what a regular expression does: most texts need none of these two.
+    if b"\0," in key and (b"N (\0" in key or b"n (\0" in key or b"N(\0" in key or b"n(\0" in key or b"[\0" in key):
         key = _LIST(rb"\1" + b"\0...", key)
     if b"),(" in key or b"), (" in key:
         key = _ROWS(rb"\1, ...", key)
@@ -65,6 +66,7 @@ def without_literals(sql: bytes) -> bytes:
 SLOT: Final = "?"
 MORE: Final = "..."
 _LITERAL_KINDS: Final = frozenset({"string", "escaped", "dollar", "number"})
+_SYNTAX: Final = SYNTAX_BEFORE_PARENTHESIS | SYNTAX_BEHIND.keys()
 _NO_BLANK_BEFORE: Final = frozenset({")", ",", ".", "]", "[", "::", ";"})
 _NO_BLANK_AFTER: Final = frozenset({"", "(", ".", "[", "::"})
 
@@ -195,4 +197,4 @@ def _spaced(shape: Sequence[str]) -> Iterator[str]:
 
 
 def _is_called(word: str) -> bool:
-    return word != "" and is_name(word) and word.upper() not in SYNTAX_BEFORE_PARENTHESIS
+    return word != "" and is_name(word) and word.upper() not in _SYNTAX

@@ -14,6 +14,7 @@ import attrs
 from pgcat_trio.config.model import Role
 from pgcat_trio.errors import InvalidCommand
 from pgcat_trio.routing.lexer import comments
+from pgcat_trio.routing.route import Route
 from pgcat_trio.routing.sharding import shard_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ class Hint:
     role: Role | None = None
     shard: int | None = None
     sticky: bool = False
+
+    def on(self, route: Route) -> Route:
+        """The route of a text with this hint; the shard is the caller's to see to."""
+        if self.role is None:
+            return route
+        return Route(self.role, "a hint", route.effects, self.role is Role.ANY, route.tally, route.traits)
 
 
 class Hints:

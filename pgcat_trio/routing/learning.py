@@ -17,9 +17,15 @@ from typing import TYPE_CHECKING, Final
 import attrs
 
 from .catalog import PG_CATALOG, Catalog
-from .functions import LOCKING_WORDS, NOT_DURING_RECOVERY, READ_ONLY_FUNCTIONS
-from .lexer import UNDERSCORES, split
-from .names import attributes, calls, plain, relations
+from .functions import (
+    HARMLESS_IN_EXTENSIONS,
+    LOCKING_WORDS,
+    NOT_DURING_RECOVERY,
+    READ_ONLY_FUNCTIONS,
+    SYNTAX_BEFORE_PARENTHESIS,
+)
+from .lexer import split
+from .names import attributes, calls, plain, relations, spellings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -28,7 +34,8 @@ Row = tuple[str | None, ...]
 """Kind, schema, name, verdict, body."""
 
 VERSION_SQL: Final = """
-SELECT pg_catalog.md5(pg_catalog.string_agg(said, ' ' ORDER BY said)) FROM (
+SET search_path TO ''; SET statement_timeout TO '30s';
+SELECT sha256(convert_to(string_agg(said, ' ' ORDER BY said), 'UTF8')) FROM (
     SELECT 'function ' || oid || ' ' || xmin AS said FROM pg_catalog.pg_proc WHERE oid >= 16384
     UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE oid >= 16384
     UNION ALL SELECT 'relation ' || oid || ' ' || xmin FROM pg_catalog.pg_class
@@ -41,7 +48,7 @@ SELECT pg_catalog.md5(pg_catalog.string_agg(said, ' ' ORDER BY said)) FROM (
     UNION ALL SELECT 'schema ' || oid || ' ' || xmin FROM pg_catalog.pg_namespace WHERE oid >= 16384
 ) AS everything
 """
-"""One row that changes when an answer to `CATALOG_SQL` may. What initdb makes has an OID below 16384."""
+"""One row, which changes when the answer to `CATALOG_SQL` may. What initdb makes has an OID below 16384."""
 
 CATALOG_SQL: Final = r"""
 SET search_path TO '';
@@ -62,7 +69,7 @@ SELECT 'builtin', 'pg_catalog', proname::text,
 FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384 GROUP BY proname
 UNION ALL
 SELECT CASE WHEN p.pronargs = 1 AND t.typtype = 'c' THEN 'attribute' ELSE 'function' END, n.nspname, p.proname,
-    CASE WHEN p.provolatile = 'v' OR p.prokind = 'p' THEN 'w' ELSE 'r' END,
+    CASE WHEN p.provolatile = 'v' AND NOT (l.lanname = 'c' AND p.proname IN (HARMLESS)) THEN 'w' ELSE 'r' END,
     CASE WHEN p.prokind = 'a' THEN (
             SELECT string_agg(call.body, ' ') FROM pg_catalog.pg_aggregate a JOIN call ON call.oid IN (
                 a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
@@ -93,6 +100,11 @@ UNION ALL
 SELECT 'type', '', t.typname, 'r', pg_catalog.pg_get_constraintdef(c.oid)
 FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON t.oid = c.contypid WHERE c.oid >= 16384
 UNION ALL
+SELECT 'type', '', r.relname, 'r', pg_catalog.pg_get_constraintdef(c.oid)
+FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_attribute a ON a.atttypid = c.contypid
+    JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
+WHERE c.oid >= 16384 AND r.relkind IN ('r', 'p', 'c', 'f') AND NOT a.attisdropped
+UNION ALL
 SELECT 'relation', n.nspname, r.relname, CASE WHEN r.relpersistence = 'u' THEN 'w' ELSE 'r' END,
     CASE WHEN r.relkind = 'v' THEN pg_catalog.pg_get_viewdef(r.oid) END
 FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
@@ -108,7 +120,7 @@ FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class r ON r.oid = i.inhparent
     JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
     JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid JOIN pg_catalog.pg_namespace hn ON hn.oid = h.relnamespace
 WHERE r.relkind IN ('r', 'p') AND h.relkind IN ('r', 'p', 'f')
-"""
+""".replace("HARMLESS", ", ".join(f"'{name}'" for name in HARMLESS_IN_EXTENSIONS))
 """For PostgreSQL 14 and later. The search_path makes names in views come with their schemas."""
 
 
@@ -162,6 +174,27 @@ _WHERE: Final[dict[str, Callable[[_Refused], tuple[set[str], ...]]]] = {
 _FUNCTIONS: Final = frozenset({"function", "attribute"})
 
 
+_KNOWN_OTHERWISE: Final = READ_ONLY_FUNCTIONS | {word.lower() for word in SYNTAX_BEFORE_PARENTHESIS}
+"""Names that are no doubt for who knows PostgreSQL's own meaning of them only."""
+
+_IMPLIED: Final = {
+    "~~": ("LIKE",),
+    "!~~": ("LIKE",),
+    "~~*": ("ILIKE",),
+    "!~~*": ("ILIKE",),
+    "=": (
+        *("ALL", "ANY", "CASE", "DISTINCT", "EXCEPT", "GROUP", "IN", "INTERSECT"),
+        *("NATURAL", "NULLIF", "PARTITION", "SOME", "UNION", "USING"),
+    ),
+    "<>": ("DISTINCT", "IN", "NOT"),
+    "<": ("BETWEEN", "BY", "DISTINCT", "ORDER"),
+    ">": ("BETWEEN", "BY", "DISTINCT", "ORDER"),
+    "<=": ("BETWEEN",),
+    ">=": ("BETWEEN",),
+}
+"""Words that stand for operators, or may need them."""
+
+
 def learned(rows: Iterable[Row]) -> Catalog:
     """The catalog that the answer to `CATALOG_SQL` amounts to. It takes about 0.1 ms for each body."""
     refused, things, reads = _Refused(), list[_Thing](), set[str]()
@@ -179,7 +212,7 @@ def learned(rows: Iterable[Row]) -> Catalog:
     reads.update(name for thing in things if thing.kind in _FUNCTIONS for name in thing.names)
     return Catalog(
         reads=frozenset(reads - refused.functions),
-        writes=frozenset(refused.functions & READ_ONLY_FUNCTIONS),
+        writes=frozenset(refused.functions & _KNOWN_OTHERWISE),
         relations=frozenset(refused.relations),
         attributes=frozenset(refused.attributes),
         operators=frozenset(refused.operators),
@@ -211,11 +244,10 @@ def _thing(kind: str, schema: str, name: str, verdict: str, body: str) -> _Thing
 
 
 def _spelled(kind: str, schema: str, name: str) -> Iterator[str]:
-    """The names that tokens have for it. A letter outside ASCII is an underscore for each byte of its encoding."""
-    for encoding in ("utf-8", "latin-1"):
-        spelled, within = (
-            text.encode(encoding, "replace").translate(UNDERSCORES).decode("ascii") for text in (name, schema)
-        )
+    """The names that tokens have for it."""
+    if kind == "operator":
+        yield from (spelled for word in _IMPLIED.get(name, ()) for spelled in (word, word.lower()))
+    for spelled, within in zip(spellings(name), spellings(schema), strict=True):
         yield spelled
         if kind in _FUNCTIONS or kind == "relation":
             yield f"{within}.{spelled}"

@@ -8,26 +8,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from .functions import SYNTAX_BEFORE_PARENTHESIS
-from .lexer import is_name
+from .functions import SYNTAX_BEFORE_PARENTHESIS, SYNTAX_BEHIND
+from .lexer import UNDERSCORES, is_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Container, Iterator
 
     from .lexer import Tokens
+
+MAX_NAME_BYTES: Final = 63
+"""Of longer names PostgreSQL ignores the rest (NAMEDATALEN)."""
 
 _BEFORE_RELATION: Final = frozenset({"FROM", "JOIN", ",", "ONLY", "TABLE", "(", "COPY", "USING", "INTO", "UPDATE"})
 
 
 def plain(token: str) -> str:
-    """The name that a word or a quoted identifier stands for."""
-    return token[1:-1].replace('""', '"') if token[0] == '"' else token.lower()
+    """The name that a word or a quoted identifier stands for, as far as a server reads it."""
+    name = token[1:-1].replace('""', '"') if token[0] == '"' else token.lower()
+    return name[:MAX_NAME_BYTES]
 
 
-def calls(tokens: Tokens) -> Iterator[str]:
+def spellings(name: str) -> tuple[str, str]:
+    """What a name becomes in tokens: a letter outside ASCII is an underscore for each byte that a client's encoding has
+    for it, in UTF-8 or in one that has a byte for each letter.
+    """
+    utf8, single = (name.encode(each, "replace").translate(UNDERSCORES).decode() for each in ("utf-8", "latin-1"))
+    return utf8, single
+
+
+def calls(tokens: Tokens, shadows: Container[str] = ()) -> Iterator[str]:
     """``name`` or ``schema.name`` of everything that stands before a "(" and is no syntax.
 
-    The schema ``pg_catalog`` is left out of the name only by `catalog.Catalog`, which knows what it means.
+    ``shadows`` are names of functions that may be meant by words that could as well be syntax.
     """
     for index, text in enumerate(tokens):
         if text != "(" or index == 0 or not is_name(tokens[index - 1]):
@@ -35,8 +47,12 @@ def calls(tokens: Tokens) -> Iterator[str]:
         name = tokens[index - 1]
         if index > 2 and tokens[index - 2] == ".":
             yield f"{plain(tokens[index - 3])}.{plain(name)}"
-        elif name not in SYNTAX_BEFORE_PARENTHESIS:
+        elif not _is_syntax(name, tokens[index - 2] if index > 1 else "") or plain(name) in shadows:
             yield plain(name)
+
+
+def _is_syntax(word: str, before: str) -> bool:
+    return word in SYNTAX_BEFORE_PARENTHESIS or before in SYNTAX_BEHIND.get(word, ())
 
 
 def relations(tokens: Tokens) -> Iterator[str]:

@@ -58,7 +58,7 @@ def prove_query(tokens: Tokens, catalog: Catalog = EMPTY) -> None:
     _check_words(tokens)
     if (refusal := catalog.refuses(tokens)) is not None:
         raise NotProvenError(refusal)
-    unexplained = Counter(name.lower() for name in calls(tokens) if not catalog.is_read(name))
+    unexplained = Counter(name.lower() for name in calls(tokens, catalog.writes) if not catalog.is_read(name))
     tree = _parse(" ".join(parsed))
     for node in tree.walk():
         _check_node(node, catalog)

@@ -30,6 +30,12 @@ class Tally:
     misses: int = 0
     healed: int = 0
 
+    def add(self, other: Tally) -> None:
+        """Count together what was counted apart."""
+        self.calls += other.calls
+        self.misses += other.misses
+        self.healed += other.healed
+
 
 @attrs.frozen
 class Route:
@@ -142,6 +148,9 @@ class Router:
         """The route of a text outside a transaction, given without its terminating NUL."""
         if not self.splitting:
             return self._route_unsplit(sql)
+        found = self.cache.find(sql)
+        if found is not None:
+            return found  # it has parameters, or nothing: a text without literals is its own key
         key = self._key(sql)
         found = self.cache.get(key)
         if found is None:
@@ -154,6 +163,7 @@ class Router:
         tally = self.route(sql).tally
         self.learned.put(self._exact_key(sql) or self._key(sql), why)
         found = attrs.evolve(self._decide(sql), tally=tally)
+        self.cache.clear()  # the same statement may be there in other spellings
         self.cache.put(self._key(sql), found)
         if (key := self._exact_key(sql)) is not None:
             self.decided.put(key, found)

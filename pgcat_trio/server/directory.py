@@ -13,16 +13,17 @@ import structlog
 import trio
 
 from ..config.model import AuthType, Role
-from ..config.plan import Reach, served_shard, server_name
+from ..config.plan import Reach, server_name
 from ..net.tls import server_facing_context
 from ..pool.adapting import adapt, adapt_pool, rearrange
-from ..pool.cluster import Cluster
+from ..pool.cluster import Cluster, join
 from ..pool.connect import Target
 from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
 from ..pool.resolver import Resolver
 from ..pool.usage import Usages
+from ..routing.activity import Activity
 from ..session.gateway import ADMIN_DATABASES, Account
 from ..wire.scram import ScramVerifier
 
@@ -41,14 +42,15 @@ log = structlog.get_logger("pgcat_trio.config")
 
 
 class Directory:
-    """All clusters by (database, user). ``nursery`` is the pools' nursery."""
+    """All clusters by (database, user), each standing for all shards. ``nursery`` is the pools' nursery."""
 
     def __init__(self, config: Config, nursery: trio.Nursery, poller: Poller | None) -> None:
         self.config = config
         self.clusters: dict[tuple[str, str], Cluster] = {}
-        self.fleet = Fleet(nursery)
+        self.fleet = Fleet(nursery, poller)
         self.pauses = Pauses()
         self.usages = Usages()
+        self._activities: dict[str, Activity | None] = {}
         self._leaving: list[tuple[tuple[str, str], Pool]] = []
         self._nursery = nursery
         self._poller = poller
@@ -59,7 +61,8 @@ class Directory:
         for pool in config.pools.values():
             for user in pool.users:
                 self._add(pool, user)
-        self.fleet.settle(self.clusters.values(), config.general)
+        self._share_activity()
+        self.fleet.settle([*self.all_clusters()], config.general)
 
     def apply(self, config: Config, plan: ReloadPlan) -> None:
         """Put a new configuration in force as ``plan`` says. Raises `ConfigError`, and then nothing has changed."""
@@ -67,9 +70,9 @@ class Directory:
         self.config = config
         self._verifiers.clear()
         replaced = [change.pool for change in plan.changed if change.reach is Reach.REPLACE]
-        retired = {key: self.clusters.pop(key) for key in (*replaced, *plan.removed)}
-        for key, cluster in retired.items():
-            self._leaving += [(key, pool) for pool in cluster.pools]
+        retired = {key: self.clusters.pop(key).shards for key in (*replaced, *plan.removed)}
+        for key, shards in retired.items():
+            self._leaving += [(key, pool) for shard in shards for pool in shard.pools]
         self.pauses.pools.difference_update(plan.removed)
         if self.pauses.newcomers:
             self.pauses.pools.update(plan.added)
@@ -78,15 +81,18 @@ class Directory:
             for user in pool.users:
                 key = (pool.name, user.username)
                 if key in self.clusters:
-                    self._adapt(self.clusters[key], pool, user, changes.get(key))
+                    for cluster in self.clusters[key].shards:
+                        self._adapt(cluster, pool, user, changes.get(key))
                 else:
                     self._add(pool, user)
                     log.info("pool.created", database=pool.name, user=user.username)
-        self.fleet.settle(self.clusters.values(), config.general)
+        self._share_activity()
+        self.fleet.settle([*self.all_clusters()], config.general)
         self.pauses.apply(self.clusters)
         # Last: whoever waits in an old cluster goes over to the new one at this moment.
-        for (database, user_name), cluster in retired.items():
-            cluster.retire()
+        for (database, user_name), shards in retired.items():
+            for cluster in shards:
+                cluster.retire()
             log.info("pool.retired", database=database, user=user_name)
         self.leaving()
         self.usages.keep({pool.usage for pool in self.pools()})
@@ -96,9 +102,14 @@ class Directory:
         """All servers by their addresses."""
         return self.fleet.servers
 
+    def all_clusters(self) -> Iterator[Cluster]:
+        """Every cluster: one for each shard of a database and user."""
+        for cluster in self.clusters.values():
+            yield from cluster.shards
+
     def pools(self) -> Iterator[Pool]:
         """Every pool of every cluster."""
-        for cluster in self.clusters.values():
+        for cluster in self.all_clusters():
             yield from cluster.pools
 
     def _hosts(self) -> set[str]:
@@ -158,20 +169,32 @@ class Directory:
         types = [each for each in types if each is not AuthType.TRUST] or [AuthType.MD5]
         return max(set(types), key=types.count)
 
+    def _share_activity(self) -> None:
+        """What one user of a pool writes, others read."""
+        known, self._activities = self._activities, {}
+        for cluster in self.all_clusters():
+            name = cluster.config.name
+            if name not in self._activities:
+                self._activities[name] = Activity.for_pool(cluster.config, known.get(name))
+            cluster.activity = self._activities[name]
+
     # -- building --------------------------------------------------------------------------------------------------
 
     def _add(self, config: PoolConfig, user: User) -> None:
-        cluster = Cluster(config, user)
-        for server in served_shard(config).servers:
-            cluster.add(self._pool(cluster, server))
-        self.clusters[config.name, user.username] = cluster
+        shards = [Cluster(config, user, number) for number in range(len(config.shards))]
+        join(shards)
+        for cluster in shards:
+            for server in config.shards[cluster.shard].servers:
+                cluster.add(self._pool(cluster, server))
+        default = config.default_shard
+        self.clusters[config.name, user.username] = shards[default if isinstance(default, int) else 0]
 
     def _adapt(self, cluster: Cluster, config: PoolConfig, user: User, change: PoolChange | None) -> None:
         """Bring a cluster that stays up to date; without a change there is only ``[general]`` to see to."""
-        known = dict(zip(map(server_name, served_shard(cluster.config).servers), cluster.pools, strict=True))
+        before, shard = cluster.config.shards[cluster.shard], config.shards[cluster.shard]
+        known = dict(zip(map(server_name, before.servers), cluster.pools, strict=True))
         if change is not None:
             adapt(cluster, config, user)
-        shard = served_shard(config)
         for pool in cluster.pools:
             adapt_pool(pool, self.config.general, self._target(shard, user, pool.target.host, pool.target.port))
         if change is None:
@@ -192,7 +215,8 @@ class Directory:
         log.info("pool.changed", database=config.name, user=user.username, what=change.words)
 
     def _pool(self, cluster: Cluster, server: ServerConfig) -> Pool:
-        target = self._target(served_shard(cluster.config), cluster.user, server.host, server.port)
+        shard = cluster.config.shards[cluster.shard]
+        target = self._target(shard, cluster.user, server.host, server.port)
         return Pool(
             cluster,
             self.fleet.server(target.address, self.config.general.ban_time_s),
@@ -207,7 +231,8 @@ class Directory:
             weight=server.weight,
             zone=server.zone,
             usage=self.usages.of(
-                (cluster.config.name, cluster.user.username, server_name(server)), trio.current_time()
+                (cluster.config.name, cluster.user.username, f"{cluster.shard}: {server_name(server)}"),
+                trio.current_time(),
             ),
         )
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
 from ..config.model import PoolMode, Role
-from ..errors import ConfigError
-from ..routing.explain import Candidate, balancing, explain
+from ..errors import ConfigError, InvalidCommand
+from ..routing.commands import is_command
+from ..routing.explain import ANSWERED_HERE, Candidate, balancing, explain, refused
+from ..routing.hints import Hints
 from ..routing.lexer import split
 from ..routing.route import Router
 
@@ -29,19 +32,31 @@ def explain_statement(pool: Pool, user: User, sql: bytes) -> list[Row]:
     """Where a client's message with this text would go, be it one statement or several. Raises `ConfigError`."""
     if not split(sql):
         raise ConfigError("there is no statement")
-    shard = pool.default_shard if isinstance(pool.default_shard, int) else 0
-    explanation = explain(Router.for_pool(pool), sql, pooled_by_session=user.pool_mode is PoolMode.SESSION)
-    explanation = attrs.evolve(explanation, remembered=None)
+    if is_command(sql):
+        return ANSWERED_HERE
+    dedicated = user.pool_mode is PoolMode.SESSION
+    explanation = explain(Router.for_pool(pool), sql, pooled_by_session=dedicated)
+    route, shard = explanation.route, pool.default_shard if isinstance(pool.default_shard, int) else 0
+    try:
+        hint = None if dedicated else Hints(pool).find(sql)
+    except InvalidCommand as error:
+        return refused(error.message)
+    if hint is not None:
+        route, shard = hint.on(route), shard if hint.shard is None else hint.shard
+    if shard >= len(pool.shards):
+        return refused(f"there is no shard {shard}")
+    explanation = attrs.evolve(explanation, route=route, remembered=None)
     servers = [Candidate(f"{server.host}:{server.port}", server.role) for server in pool.shards[shard].servers]
-    fitting = [server for server in servers if explanation.route.role in (Role.ANY, server.role)]
-    if not fitting and explanation.route.fallback_to_primary:
+    fitting = [server for server in servers if server.role is Role.AUTO or route.role in (Role.ANY, server.role)]
+    if not fitting and route.fallback_to_primary:
         fitting = [server for server in servers if server.role is Role.PRIMARY]
     return [*explanation.rows(shard, fitting, balancing(pool))]
 
 
 def statements_of(text: bytes) -> list[bytes]:
-    """The statements of a file, each as psql would send it."""
-    return [text[statement.start : statement.end] for statement in split(text)]
+    """The statements of a file, each as psql would send it: with the comments before it."""
+    ends = [statement.end for statement in split(text)]
+    return [text[start:end].lstrip(b"; \t\r\n") for start, end in pairwise([0, *ends])]
 
 
 def _only(what: str, known: dict[str, T], name: str | None, option: str, *, default: bool = False) -> T:

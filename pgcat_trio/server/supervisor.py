@@ -191,7 +191,7 @@ class Supervisor:
         self.ending.hasten()
 
     def _close_pools(self) -> None:
-        for cluster in self.directory.clusters.values():
+        for cluster in self.directory.all_clusters():
             cluster.retire()
 
     async def _sweep(self) -> None:
@@ -203,7 +203,7 @@ class Supervisor:
             if self._directory is not None:
                 for server in self._directory.servers.values():
                     server.expire_ban(now)
-                for cluster in self._directory.clusters.values():
+                for cluster in self._directory.all_clusters():
                     cluster.sweep(now)
                 self._directory.usages.sweep(now)
 

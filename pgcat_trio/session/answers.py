@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import BackendLost, ServerError
 from ..wire import codes, encode
-from ..wire.replies import COPY_END, SWALLOW
+from ..wire.replies import COPY_END, COPY_ENDS, SWALLOW
 
 if TYPE_CHECKING:
     from ..errors import ProxyError
@@ -25,7 +25,7 @@ def refusal(error: ProxyError, markers: bytes, unsynced: bool, status: int = cod
     With ``unsynced`` the last ReadyForQuery is still owed: to the Sync to come, and all before it is to be discarded.
     """
     response = encode.error_response(error, severity="ERROR")
-    requests = len(markers.translate(None, b"cf"))
+    requests = len(markers.translate(None, COPY_ENDS))
     return (response + encode.ready_for_query(status)) * requests + (response if unsynced else b"")
 
 
@@ -52,7 +52,7 @@ def loss(error: ProxyError, upstream: Upstream) -> bytes | None:
     The transaction is gone with the server, so the client is told that it is in none.
     """
     expected = upstream.expected
-    owed = [entry for entry in expected.queue if entry not in (SWALLOW, COPY_END)]
+    owed = [entry for entry in expected.queue if entry < COPY_END and entry != SWALLOW]
     if not (owed or expected.unsynced):
         return None
     response = encode.error_response(error, severity="ERROR")

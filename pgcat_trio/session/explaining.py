@@ -2,49 +2,72 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
 from ..config.model import PoolMode, Role
+from ..errors import InvalidCommand
 from ..pool.server import Status
 from ..pool.waiting import TaskWaiter
 from ..routing.commands import is_command
-from ..routing.explain import Candidate, balancing, explain
+from ..routing.explain import ANSWERED_HERE, Candidate, balancing, explain, refused
 from .leftovers import reasons
 
 if TYPE_CHECKING:
     from ..pool.backend import Backend
+    from ..pool.cluster import Cluster
     from ..pool.pool import Pool
     from ..routing.explain import Row
+    from ..routing.route import Route
     from .steering import Steerer
-
-_OWN: Final = [("role", "none"), ("reason", "the proxy answers it itself")]
 
 
 def explain_route(session: Steerer, sql: bytes) -> list[Row]:
     """What there is to say, for people to read. The statement is not run, and nothing is remembered of it."""
     if is_command(sql):
-        return _OWN
-    cluster = session.cluster
+        return ANSWERED_HERE
     explanation = explain(session.router, sql, pooled_by_session=session.mode is PoolMode.SESSION)
-    route = explanation.route
     kept = _kept(session)
     if kept is not None:
         backend, why = kept
-        route = attrs.evolve(route, role=backend.pool.role, why=why, fallback_to_primary=False)
-        pools = [backend.pool]
+        route = attrs.evolve(explanation.route, role=backend.pool.role, why=why, fallback_to_primary=False)
+        cluster, candidates = session.cluster, [_candidate(backend.pool)]
     else:
-        waiter = TaskWaiter(route.role, route.fallback_to_primary or cluster.config.replica_to_primary_failover_enabled)
-        pools = [*cluster.candidates(waiter)]
-    now = trio.current_time()
-    candidates = [_candidate(pool, now) for pool in pools]
-    if kept is None:
-        fitting = [pool for pool in cluster.pools if route.role in (Role.ANY, pool.role) and pool not in pools]
-        candidates += [attrs.evolve(_candidate(pool, now), usable=False) for pool in fitting]
+        try:
+            route, number = session.foresee(sql, explanation.route)
+        except InvalidCommand as error:
+            return refused(error.message)
+        cluster = session.cluster.shards[number]
+        candidates = _candidates(session, cluster, route)
     explanation = attrs.evolve(explanation, route=route)
     return [*explanation.rows(cluster.shard, candidates, balancing(cluster.config))]
+
+
+class _Question(TaskWaiter):
+    """What a request of this route would have to wait for."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Steerer, cluster: Cluster, route: Route) -> None:
+        super().__init__(route.role, route.fallback_to_primary or cluster.config.replica_to_primary_failover_enabled)
+        self._session = session if route.fallback_to_primary else None
+
+    def accepts(self, pool: Pool) -> bool:
+        return self._session is None or not self._session.misfit(pool)
+
+
+def _candidates(session: Steerer, cluster: Cluster, route: Route) -> list[Candidate]:
+    """Who would be asked, in this order, and who would be if they were in another state."""
+    question = _Question(session, cluster, route)
+    chosen = cluster.candidates(question)
+    others = [pool for pool in cluster.pools if route.role in (Role.ANY, pool.role) and pool not in chosen]
+    candidates = [_candidate(pool) for pool in chosen]
+    for pool in others:
+        misfit = "" if question.accepts(pool) else session.misfit(pool)
+        candidates.append(_candidate(pool, misfit, usable=False))
+    return candidates
 
 
 def _kept(session: Steerer) -> tuple[Backend, str] | None:
@@ -61,12 +84,8 @@ def _kept(session: Steerer) -> tuple[Backend, str] | None:
     return None
 
 
-def _candidate(pool: Pool, now: float) -> Candidate:
-    return Candidate(pool.target.address, pool.role, _state(pool, now))
-
-
-def _state(pool: Pool, now: float) -> str:
-    """In a few words, what is known of a server that matters for choosing it."""
+def _candidate(pool: Pool, misfit: str = "", *, usable: bool = True) -> Candidate:
+    """A server, and in a few words what is known of it that matters for choosing it."""
     server, state = pool.server, pool.server.state
     words = [state.status.value if state.status is not Status.UNKNOWN else "not checked"]
     if state.lag_s is not None and state.lag_bytes is not None:
@@ -74,7 +93,9 @@ def _state(pool: Pool, now: float) -> str:
     if state.reason:
         words.append(state.reason)
     if server.banned:
-        words.append(f"banned for {server.banned_until - now:.0f} s: {server.ban_reason}")
+        words.append(f"banned for {server.banned_until - trio.current_time():.0f} s: {server.ban_reason}")
     if pool.paused:
         words.append("paused")
-    return ", ".join(words)
+    if misfit:
+        words.append(misfit)
+    return Candidate(pool.target.address, pool.role, ", ".join(words), usable)

@@ -13,10 +13,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
+import attrs
 import structlog
 import trio
 
-from ..config.model import PoolMode, ReadAfterWrite, Role
+from ..config.model import ReadAfterWrite, Role
 from ..errors import FeatureNotSupported, PositionUnknown
 from ..routing.commands import Subject
 from ..routing.positions import parse_position, position_text
@@ -53,50 +54,55 @@ class FreshPlace(Place):
         return self.lease.is_fresh(pool)
 
 
+@attrs.define
+class Progress:
+    """How far a session has written to one shard: what replicas must have replayed, in bytes.
+
+    Until that time, by Trio's clock, it reads from the primary: infinity as long as the position is not known.
+    """
+
+    position: int = 0
+    until: float = -math.inf
+
+
 class Writer(Healer):
     """A session that finds what it has written."""
 
-    __slots__ = ("_fresh_until", "_position", "asking_position", "careful", "follows", "written")
+    __slots__ = ("_progresses", "asking_position", "careful", "written")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
         super().__init__(client, gateway, cluster, user, database, settings)
-        self.follows = False
-        """The pool has it so."""
         self.careful = False
         """The session has written, or has been told of a position: not every replica will do."""
         self.written = False
         """The backend has been given what may write."""
         self.asking_position = False
         """The server is being asked where the last commit is."""
-        self._position = 0  # what replicas must have replayed, in bytes
-        self._fresh_until = -math.inf  # the primary is the one to read from, by Trio's clock
-        self._follow()
+        self._progresses: dict[int, Progress] = {}  # by shard
 
-    def _follow(self) -> None:
-        kept = self.cluster.config.read_after_write is not ReadAfterWrite.OFF
-        self.follows = kept and self.mode is not PoolMode.SESSION
-
-    def rebind(self) -> None:
-        super().rebind()
-        self._follow()
+    @property
+    def _progress(self) -> Progress:
+        return self._progresses.setdefault(self.cluster.shard, Progress())
 
     # -- writes ----------------------------------------------------------------------------------------------------
 
     def note_writes(self, backend: Backend, route: Route) -> None:
         """A batch of this route is being sent to a backend."""
-        unasked = self._fresh_until == math.inf and not self.asking_position
-        may_write = route.role is Role.PRIMARY or not self.router.splitting
-        if backend.pool.role is Role.PRIMARY and (may_write or unasked):
-            self.written = self.careful = True
-            self._fresh_until = math.inf
+        if backend.pool.role is Role.PRIMARY:
+            unasked = self._progress.until == math.inf and not self.asking_position
+            if route.role is Role.PRIMARY or not self.router.splitting or unasked:
+                self._note_write()
+
+    def _note_write(self) -> None:
+        self.written = self.careful = True
+        self._progress.until = math.inf
 
     def start_again(self, backend: Backend, reads: bytes, markers: bytes) -> None:
         super().start_again(backend, reads, markers)
-        if self.follows and backend.pool.role is Role.PRIMARY:
-            self.written = self.careful = True  # they were none, perhaps
-            self._fresh_until = math.inf
+        if self.cluster.follows_writes and backend.pool.role is Role.PRIMARY:
+            self._note_write()  # they were no reads, perhaps
 
     def give_back(self, backend: Backend) -> None:
         if not self.written:
@@ -109,7 +115,7 @@ class Writer(Healer):
             self._send_own(backend, _POSITION)
             return
         if config.read_after_write_window_s:
-            self._fresh_until = trio.current_time() + config.read_after_write_window_s
+            self._progress.until = trio.current_time() + config.read_after_write_window_s
         self.release()
 
     @property
@@ -122,9 +128,10 @@ class Writer(Healer):
         upstream = backend.upstream
         rows, upstream.captured = upstream.captured or [], None
         if upstream.take_swallowed_error() is None and rows and (position := parse_position(rows[0][0] or "")):
-            self._position = position
+            progress = self._progress
+            progress.position = position
             if not self.written:
-                self._fresh_until = -math.inf
+                progress.until = -math.inf
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """Whatever the client has asked for is answered if nothing but our question is left."""
@@ -146,8 +153,11 @@ class Writer(Healer):
         """True if a server has what this session has written."""
         if pool.role is Role.PRIMARY:
             return True
-        known = self._fresh_until < trio.current_time()
-        return known and (pool.server.replay_lsn or 0) >= self._position
+        progress = self._progress
+        return progress.until < trio.current_time() and (pool.server.replay_lsn or 0) >= progress.position
+
+    def misfit(self, pool: Pool) -> str:
+        return "it may not have what the session has written" if self.careful and not self.is_fresh(pool) else ""
 
     def place_of_read(self, batch: bytes, route: Route) -> Place | None:
         """Where a read must queue because not all replicas will do; None if they will, or if there is no choice."""
@@ -165,12 +175,13 @@ class Writer(Healer):
                 f"{command} is not possible: the pool does not follow positions",
                 hint='Set read_after_write = "lsn" for this pool in the proxy\'s configuration.',
             )
+        progress = self._progress
         if command.value is not None:
-            self._position = parse_position(command.value) or 0
-            self.careful |= self._position > 0
+            progress.position = parse_position(command.value) or 0
+            self.careful |= progress.position > 0
             return None
-        if self._fresh_until == math.inf and self.backend is None:
+        if progress.until == math.inf and self.backend is None:
             raise PositionUnknown(
                 "the position of the last commit could not be asked for", hint="Ask again after the next statement."
             )
-        return position_text(self._position) if self._position else ""
+        return position_text(progress.position) if progress.position else ""

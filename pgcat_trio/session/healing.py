@@ -54,6 +54,9 @@ PostgreSQL manual, "Hot Standby"; recovery conflicts that end the connection are
 _OUT_OF_DATE: Final = "RevalidateCachedQuery"
 """The routine that says a prepared statement's columns have changed, also by 0A000: any server would."""
 
+_NEEDS_SERIALIZABLE: Final = "GetSerializableTransactionSnapshot"
+"""The routine that says that there is no serializable mode in a hot standby: not the statement's fault."""
+
 _TO_PRIMARY: Final = Route(Role.PRIMARY, "a replica could not run it", NO_EFFECT, False)
 _ELSEWHERE: Final = Route(Role.REPLICA, "the replica that ran it was lost", NO_EFFECT, True)
 
@@ -112,11 +115,12 @@ class Healer(Steerer):
             route.role is not Role.PRIMARY
             and route.effects is NO_EFFECT
             and self.leftovers is None
-            and self._rest is None
+            and (self.hint is None or self.hint.role is None)
             and not (downstream.continuation or downstream.doubtful)
             and len(self._reads) + len(batch) <= LARGE_BYTES
         )
-        if not reads or downstream.markers.strip(b"QS"):
+        markers = self._markers_of_batch
+        if not reads or markers.strip(b"QS"):
             self.forget_reads()
         elif not downstream.complete:
             self.forget_reads()
@@ -126,18 +130,18 @@ class Healer(Steerer):
         elif first or (described and self.names is not None and batch[:1] == b"B"):
             self.forget_reads()
             if self._names_stay(batch):
-                self._reads, self._markers = batch, downstream.markers
+                self._reads, self._markers = batch, markers
                 backend.upstream.failed = False
         elif self._reads and downstream.shape != OTHER and self._complaint is None:
             self._reads += batch
-            self._markers += downstream.markers
+            self._markers += markers
         else:
             self.forget_reads()
 
     def _names_stay(self, batch: bytes) -> bool:
         """False if a request may depend on names that another one of the batch has changed."""
         downstream = self.downstream
-        if self.names is None or len(downstream.markers) == 1 or not downstream.named:
+        if self.names is None or len(self._markers_of_batch) == 1 or not downstream.named:
             return True
         return all(kind not in (codes.PARSE, codes.CLOSE) for kind, _, _ in messages_in(batch))
 
@@ -154,8 +158,8 @@ class Healer(Steerer):
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
-    def mended(self, backend: Backend, data: bytes) -> bytes | None:
-        """What the client is to see of an answer to the reads that are kept; None if it is to see nothing yet."""
+    def mended(self, backend: Backend, data: bytes) -> bytes:
+        """What the client is to see of an answer to the reads that are kept; b"" while that is nothing."""
         upstream = backend.upstream
         if self._describing:
             self._described = ends_in_description(data)
@@ -166,14 +170,14 @@ class Healer(Steerer):
             if not upstream.failed:
                 if not upstream.expected.settled and says_nothing(data) and len(data) <= LARGE_BYTES:
                     self._prelude = data
-                    return None
+                    return b""
             else:
                 self._complaint = self._standby_error(data)
             if self._complaint is None:
                 self.forget_reads()
                 return data
         self.heal_if_quiet(backend)
-        return None
+        return b""
 
     def heal_if_quiet(self, backend: Backend) -> None:
         """Run again what has failed, once the replica has nothing more to do."""
@@ -191,7 +195,10 @@ class Healer(Steerer):
     def _heal(self, backend: Backend, error: dict[str, str]) -> None:
         sqlstate = error.get("C", "")
         texts = self._texts_of(self._reads)
-        if _STANDBY_ERRORS.get(sqlstate) and len(texts) == 1:
+        if error.get("R") == _NEEDS_SERIALIZABLE:
+            # By default for its role, its database or the server: from now on it is known (`routing.transactions`).
+            self.settings = self.settings.with_changes([("default_transaction_isolation", "serializable")])
+        elif _STANDBY_ERRORS.get(sqlstate) and len(texts) == 1:
             self.router.learn_write(min(texts), f"a replica refused it with {sqlstate}")
         self._log_healing(backend, error.get("M", ""), sqlstate, texts)
         self._run_again(backend, _TO_PRIMARY, {})
@@ -253,6 +260,7 @@ class Healer(Steerer):
         place.failed = failed
         self.forget_reads()
         self._again, self._aside = None, b""
+        self._drop_rest()
         self.release()
         self.queue(place)
 

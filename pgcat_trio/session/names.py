@@ -120,6 +120,16 @@ class Names:
             return statement.text
         return None if name or self.unnamed is None else self.unnamed.partition(b"\0")[0]
 
+    def at_home(self, name: bytes) -> Statement:
+        """The statement of a name that the client has, as one of `statements`.
+
+        In another cluster it is another one: its servers may know the types by other numbers.
+        """
+        statement = self.by_name[name]
+        if statement.shared_by is not self.statements:
+            statement = self.by_name[name] = self.statements.find(statement.tail)
+        return statement
+
     # -- changes, and how to take them back ------------------------------------------------------------------------
 
     def define(self, name: bytes, statement: Statement) -> Callable[[], object]:

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final
 from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes, encode
-from ..wire.downstream import may_deallocate
 from ..wire.replies import COPY_END
 from ..wire.statements import (
     BIND_COMPLETE,
@@ -31,10 +30,8 @@ from ..wire.statements import (
     DEFINE_STAND_IN,
     OUT_OF_DATE,
     PARSE_COMPLETE,
-    PREFIX,
     STAND_IN,
     UNANSWERED,
-    DescribedNote,
     close,
     describe,
     messages_in,
@@ -42,24 +39,22 @@ from ..wire.statements import (
     parse,
     prepare,
 )
+from ..wire.suspicions import may_deallocate
 from .checks import Check
 from .deallocate import clears, deallocated
 from .names import FOREIGN, NOTHING, OWN
-from .splice import Splice
+from .preparing import CANONICAL, Preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..pool.backend import Backend
-    from ..pool.statements import Statement
     from .names import Names
 
 FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
 """Effects that may take prepared statements from a backend."""
 
 _BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
-_CANONICAL: Final = PREFIX.encode()
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY, codes.FUNCTION_CALL))
+_AMONG_COPY_DATA: Final = frozenset(b"dcfSH")
 _NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
 
 
@@ -95,14 +90,15 @@ def translate(
     if expected.settled:
         names.settle()
     translation = _Translation(names, batch, backend, forgetful, check, waits=waits)
-    if unsynced and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
+    if unsynced and batch[0] not in _AMONG_COPY_DATA and not (batch[:1] == b"P" and batch[5:6] == b"\0"):
         translation.guard_unnamed()  # later may be too late: the server skips what comes after an error
     try:
         for kind, start, stop in messages_in(batch):
             translation.message(kind, start, stop)
             if translation.check is not None:
-                translation.guard_unnamed()
                 break
+        if unsynced or translation.check is not None:
+            translation.guard_unnamed()
     except BaseException:
         backend.prepared.forget()  # nothing of this will be sent
         raise
@@ -113,23 +109,22 @@ def translate(
     return translation.result(), translation.check
 
 
-class _Translation(Splice):
+class _Translation(Preparing):
     """One batch on its way to one backend."""
 
-    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_names", "_prepared", "_waits", "check")
+    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_leads", "_waits", "check")
 
     def __init__(
         self, names: Names, batch: bytes, backend: Backend, forgetful: bool, checked: Check | None, *, waits: bool
     ) -> None:
-        super().__init__(batch, backend)
+        super().__init__(batch, backend, names)
         expected = backend.upstream.expected
-        self._names = names
-        self._prepared = backend.prepared
         self._copying = expected.copy_in
         self._forgetful = forgetful
         self._begun = expected.unsynced  # the request has messages before this one
         self._checked = checked  # for its first message
         self._waits = waits
+        self._leads = True  # all so far may be among copy data
         self.check: Check | None = None
         """What must be known before more can be translated."""
 
@@ -155,6 +150,9 @@ class _Translation(Splice):
             self._end()
         elif kind in (codes.COPY_DONE, codes.COPY_FAIL):
             self._copying = False
+            if self._leads:
+                self._begin_at(stop)
+        self._leads &= kind in _AMONG_COPY_DATA
         self._begun = kind not in _ENDS
 
     def _end(self) -> None:
@@ -179,7 +177,7 @@ class _Translation(Splice):
         if not name:
             self._bring_unnamed(start)
         elif name in names.by_name:
-            ours = self._bring(names.by_name[name], start)
+            ours = self._bring(name, start)
             if self.check is not None:
                 return
             self._rename(start, stop, at, end, ours)
@@ -187,8 +185,9 @@ class _Translation(Splice):
             self._keep_apart(name, start)
         self._forget(text)
 
-    def _bring(self, statement: Statement, start: int) -> bytes:
-        """A statement must be there for the message that starts here: by the name that is returned."""
+    def _bring(self, name: bytes, start: int) -> bytes:
+        """A client's statement must be there for the message that starts here: by the name that is returned."""
+        statement = self._names.at_home(name)
         checked = None if start else self._checked
         if checked is not None and checked.refused:
             return OUT_OF_DATE
@@ -200,6 +199,8 @@ class _Translation(Splice):
                 self.check = Check(start, statement, self._prepared)
                 self._notes.append(self.check.note)
                 self._end_with(start, definition + describe(statement.name) + encode.FLUSH)
+            elif statement.description is None:
+                self._insert(start, definition + self._learn(name, statement))
             else:
                 self._insert(start, definition)
         return statement.name
@@ -209,7 +210,7 @@ class _Translation(Splice):
         """False where nothing can be prepared anyway, or copy data may be read."""
         expected = self._backend.upstream.expected
         fails = expected.skipping or (expected.settled and self._backend.upstream.status == codes.FAILED)
-        return self._waits and not (fails or self._copying or COPY_END in expected.queue)
+        return self._waits and not (fails or self._copying or max(expected.queue, default=0) >= COPY_END)
 
     def _forget(self, text: bytes) -> None:
         """A text that may take names away, and statements from the backend, is about to be run."""
@@ -235,7 +236,7 @@ class _Translation(Splice):
         """Close what others have left, before the batch, where nothing can keep the server from doing it."""
         if self._names.unnamed_there == FOREIGN:
             self._names.unnamed_there = NOTHING
-            self._put_before(close(b""), CLOSE_COMPLETE)
+            self._put_before(close(b""), CLOSE_COMPLETE, partial(setattr, self._names, "unnamed_there", FOREIGN))
 
     def _bring_unnamed(self, start: int) -> None:
         """Bind or Describe of the unnamed statement: what the client has must be there, and nothing else."""
@@ -270,8 +271,7 @@ class _Translation(Splice):
             statement = self._names.statements.find(batch[end + 1 : stop])
             undo = self._names.define(name, statement)
             # A server analyses a text at each Parse, for its tables may have changed: so this is one, too.
-            self._replace(start, stop, self._prepare(statement, undo) + describe(statement.name))
-            self._notes.append(DescribedNote(partial(self._names.learn, name, statement, self._prepared)))
+            self._replace(start, stop, self._prepare(statement, undo) + self._learn(name, statement))
 
     def _parse_unnamed(self, start: int, stop: int) -> None:
         """It takes the place of the last one also if it fails, but not if it is skipped after an error."""
@@ -296,7 +296,7 @@ class _Translation(Splice):
                 self.guard_unnamed()
             undo = partial(names.define_unnamed(None), True)
         # The server has no statement of that name and answers all the same: only ours must not be closed by it.
-        if name.startswith(_CANONICAL):
+        if name.startswith(CANONICAL):
             self._replace(start, stop, close(STAND_IN))
         self._note(CLOSE_COMPLETE, forward=True, undo=undo)
 
@@ -318,46 +318,3 @@ class _Translation(Splice):
             names.unnamed_there = FOREIGN  # a text that nobody gave
         else:
             self._forget(text)
-
-    # -- what a backend has ----------------------------------------------------------------------------------------
-
-    def _prepare(self, statement: Statement, undo: Callable[[], object] | None = None) -> bytes:
-        """Prepare a statement, and make room for it. With ``undo`` it is a client's own Parse, who gets the reply."""
-        prepared, names = self._prepared, self._prepared.names
-        was_there = names.pop(statement.name, None) is not None
-        evictions = b""
-        while prepared.leftovers:
-            name = prepared.leftovers.pop()
-            if name not in names:
-                evictions += self._drop(name)
-        while len(names) >= self._names.statements.size:
-            evictions += self._drop(next(iter(names)))
-            prepared.evictions += 1
-        prepared.misses += 1
-        self._note(CLOSE_COMPLETE)
-        note = self._note(PARSE_COMPLETE, forward=undo is not None)
-        names[statement.name] = note
-
-        def failed() -> None:
-            if names.get(statement.name) is note:
-                del names[statement.name]
-                if was_there:
-                    prepared.leftovers.append(statement.name)  # the Close may have been skipped
-            if undo is not None:
-                undo()
-
-        note.undo = failed
-        return evictions + prepare(statement.name, statement.definition if undo is None else statement.tail)
-
-    def _drop(self, name: bytes) -> bytes:
-        """Close one of our statements on the backend."""
-        self._prepared.names.pop(name, None)
-        # It is not taken back: what is sent from now on, before this can have failed, takes it to be gone.
-        self._note(CLOSE_COMPLETE, undo=partial(self._prepared.leftovers.append, name))
-        return close(name)
-
-    def _keep_apart(self, name: bytes, start: int) -> None:
-        """A client names what it does not have: it must not find what is ours."""
-        if name.startswith(_CANONICAL):
-            self._names.alike.append(name)
-            self._insert(start, self._drop(name))

@@ -28,7 +28,8 @@ from ..pool.settings import settings_sql
 from ..routing.effects import Effect
 from ..routing.overrides import NO_OVERRIDES
 from ..wire import encode
-from .choosing import Chooser
+from ..wire.replies import COPY_ENDS
+from .beginning import Beginner
 from .lease import Place
 from .names import FOREIGN
 from .parking import Parking
@@ -47,7 +48,7 @@ _EMPTY_QUERY: Final = encode.query("")
 CLIENT_TERMINATED: Final = "client said goodbye"
 
 
-class Relay(Chooser):
+class Relay(Beginner):
     """One client, its codec, and at most one backend. Between transactions it is `parked`."""
 
     __slots__ = ("_reroutes", "ingress_parking")
@@ -133,6 +134,10 @@ class Relay(Chooser):
         elif self.leftovers is not None and self.goes_back_soon(backend):
             self._held = batch  # what is reset is to be set again first
         elif self.mode is PoolMode.SESSION:
+            self.used = True
+            if self.cluster.sharded and (objection := self.object(batch)) is not None:
+                self._deny(objection, backend, batch)
+                return
             self.note_resets(backend, batch)
             self._send_request(backend, batch, Effect.NONE)
         else:
@@ -152,7 +157,7 @@ class Relay(Chooser):
                     return
                 self.note(backend, batch, route.effects)
             route.tally.calls += 1
-            if self.follows:
+            if self.cluster.follows_writes:
                 self.note_writes(backend, route)
             first = self._reroutes and backend.upstream.quiet
             self._send_request(backend, batch, route.effects)
@@ -174,23 +179,27 @@ class Relay(Chooser):
             error, self._lost = self._lost, None
             self.refuse(error)
         elif batch == encode.SYNC:
-            self._say(encode.ready_for_query())
+            self._say(encode.ready_for_query(self.idle_status))
         elif downstream.continuation or not (
-            downstream.texts or downstream.unsynced or downstream.markers.strip(b"cf")
+            downstream.texts or downstream.unsynced or downstream.markers.strip(COPY_ENDS)
         ):
             # The rest of what was refused, or copy data for a COPY that is over: servers drop it, too.
             return
         else:
             if self.cluster.retired:
                 self.rebind()
+            if (self.begun is not None or self.cluster.begins_lazily) and self.hold_back(batch):
+                return
             route = self._route(batch)
-            if self.cluster.sharded or self.overrides is not NO_OVERRIDES:
-                self.choose_shard()
+            if (self.cluster.sharded or self.overrides is not NO_OVERRIDES) and self.choose_shard():
+                route = self._route(batch)
             if route.effects is not Effect.NONE or self.objection is not None:
                 denial = self.take_objection() or self.denial(batch, route.effects)
                 if denial is not None:
                     self.refuse(denial)
                     return
+            if self.begun is not None:
+                route = self.route_of_begun(route)
             place = self.place_of_read(batch, route) if self.careful and route.role is not Role.PRIMARY else None
             backend = self.cluster.acquire_nowait(route.role, self.heard_at) if place is None else None
             if backend is None:
@@ -205,14 +214,16 @@ class Relay(Chooser):
         route.tally.calls += 1
         self._reroutes = self.router.splitting and backend.pool.role is Role.REPLICA
         if self.mode is PoolMode.SESSION:
+            self.used = True
             self.note_resets(backend, batch)
         elif route.effects is not Effect.NONE:
             self.note(backend, batch, route.effects)
-        if self.follows:
+        if self.cluster.follows_writes:
             self.note_writes(backend, route)
         downstream = self.downstream
         own_query = b""
         told = batch
+        first = self.begun is None
         if self.names is not None:
             self.names.unnamed_there = FOREIGN
             told = self._translate(self.names, backend, batch, route.effects)
@@ -220,7 +231,7 @@ class Relay(Chooser):
             own_query = _EMPTY_QUERY  # takes away the unnamed statement, which may be another client's
         self._open(backend, told, own_query, downstream.markers, unsynced=downstream.unsynced)
         if self._reroutes:
-            self.keep(backend, batch, route, first=True)
+            self.keep(backend, batch, route, first=first)
 
     def _open(self, backend: Backend, batch: bytes, own_query: bytes, markers: bytes, *, unsynced: bool) -> None:
         if backend.settings is not self.settings:
@@ -230,6 +241,9 @@ class Relay(Chooser):
             backend.settings = self.settings
         if own_query:
             backend.upstream.expected.sent_own_query()
+        if self.begun is not None:
+            own_query += self.take_begin(backend)
+        if own_query:
             batch = own_query + batch
         if not (self.outbox.empty and backend.transport.watch(self.on_backend)):
             backend.transport.unwatch()
@@ -276,10 +290,9 @@ class Relay(Chooser):
                     return True
                 data = answer
             if (self._reads or self._describing) and (data or upstream.failed):
-                answer = self.mended(backend, data)
-                if answer is None:
-                    return self.backend is backend
-                data = answer
+                data = self.mended(backend, data)
+                if self.backend is not backend:
+                    return False
             if self._refusing and not upstream.expected.swallowing:
                 self._refusing = False
                 upstream.captured = None

@@ -169,22 +169,31 @@ class Session(Relay):
             self._busy_at = now
             if 0 < self.cluster.user.statement_timeout_s < now - self.place.since:
                 self.give_up(_STATEMENT_WAITED)
+        elif self.begun is not None:
+            self._busy_at = now
+            self._sweep_open(self.begun.at, self.heard_at if self.outbox.empty else math.inf, now)
         elif self.outbox.empty:
             self._sweep_idle(now)
         else:
             self._busy_at = now
 
     def _sweep_transaction(self, backend: Backend, now: float) -> None:
-        user = self.cluster.user
-        idle_timeout_s = self.gateway.general.idle_client_in_transaction_timeout_s
-        if 0 < user.transaction_timeout_s < now - self.began_at:
-            self.finish(TransactionTimeout("terminating connection due to transaction timeout"))
-        elif 0 < idle_timeout_s < now - self._silent_since(backend):
-            self.finish(IdleInTransaction("terminating connection due to idle-in-transaction timeout"))
-        elif 0 < user.statement_timeout_s < now - self.asked_at and self._runs(backend) and not self.timed_out:
+        self._sweep_open(self.began_at, self._silent_since(backend), now)
+        statement_timeout_s = self.cluster.user.statement_timeout_s
+        if self.ended is not None or self.timed_out:
+            return
+        if 0 < statement_timeout_s < now - self.asked_at and self._runs(backend):
             self.timed_out = True
             backend.upstream.cancel_reason = _STATEMENT_TIMEOUT
             backend.pool.cancel_soon(backend)
+
+    def _sweep_open(self, began_at: float, silent_since: float, now: float) -> None:
+        """A transaction is open, whether or not a server knows of it."""
+        idle_timeout_s = self.gateway.general.idle_client_in_transaction_timeout_s
+        if 0 < self.cluster.user.transaction_timeout_s < now - began_at:
+            self.finish(TransactionTimeout("terminating connection due to transaction timeout"))
+        elif 0 < idle_timeout_s < now - silent_since:
+            self.finish(IdleInTransaction("terminating connection due to idle-in-transaction timeout"))
 
     def _sweep_idle(self, now: float) -> None:
         if self.cluster.retired and self.parked:

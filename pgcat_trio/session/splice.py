@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING, Final
 
 from ..wire.replies import QUERY_REPLY, SYNC_REPLY
-from ..wire.statements import END, Note
+from ..wire.statements import END, UNANSWERED, Note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,7 @@ _HEADER: Final = struct.Struct("!BI")
 class Splice:
     """One batch on its way to one backend. Changes and notes go from its beginning to its end."""
 
-    __slots__ = ("_backend", "_batch", "_copied", "_ends", "_notes", "_out", "_request", "needs_notes")
+    __slots__ = ("_backend", "_batch", "_copied", "_ends", "_front", "_notes", "_out", "_request", "needs_notes")
 
     def __init__(self, batch: bytes, backend: Backend) -> None:
         self._batch = batch
@@ -29,6 +29,7 @@ class Splice:
         self._copied = 0  # how much of the batch is in `_out`
         self._ends = False  # that is all that is sent
         self._notes: list[Note] = []
+        self._front = 0, 0  # where in these two the batch begins
         self.needs_notes = bool(backend.upstream.statements)
         """False while the codec can do without the notes."""
 
@@ -59,11 +60,19 @@ class Splice:
         self._notes.append(Note(END, forward=True))
         self._request += 1
 
-    def _put_before(self, data: bytes, reply: int) -> None:
-        """Put a message before the whole batch."""
-        self._out.insert(0, data)
-        self._notes.insert(0, Note(reply, forward=False))
+    def _put_before(self, data: bytes, reply: int, undo: Callable[[], object]) -> None:
+        """Put a message before the whole batch; after an error among copy data it may be skipped."""
+        out, notes = self._front
+        self._out.insert(out, data)
+        self._notes.insert(notes, Note(reply, forward=False))
+        if self._front != (0, 0):
+            self._notes.insert(notes, Note(UNANSWERED, forward=False, undo=undo))
         self.needs_notes = True
+
+    def _begin_at(self, at: int) -> None:
+        """What comes before this is copy data, among which a server understands nothing else."""
+        self._insert(at, b"")
+        self._front = len(self._out), len(self._notes)
 
     def _rename(self, start: int, stop: int, at: int, end: int, name: bytes) -> None:
         """Name another statement in a message, in which it is named from ``at`` to ``end``."""

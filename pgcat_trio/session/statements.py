@@ -99,6 +99,7 @@ class Translator(Lease):
 
     def _translate_at_length(self, names: Names, backend: Backend, batch: bytes, effects: Effect) -> bytes:
         downstream, upstream = self.downstream, backend.upstream
+        names.statements = self.cluster.statements or names.statements
         if upstream.expected.settled:
             self._take_trouble(names, backend)
             if (
@@ -139,10 +140,20 @@ class Translator(Lease):
         self._send(backend, data, downstream.markers, downstream.unsynced)
         return True
 
+    @property
+    def _markers_of_batch(self) -> bytes:
+        """`Downstream.markers` of the whole batch that was taken last."""
+        markers = self.downstream.markers
+        return markers if self._rest is None else markers + self._rest.markers
+
     def _lose_rest(self, backend: Backend) -> None:
         """The backend is lost, and what was held back of a request with it."""
         if self._rest is not None:
             backend.upstream.expected.sent(self._rest.markers, self._rest.unsynced)
+            self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        if self._rest is not None:
             self._held, self._rest = b"", None
 
     def _answered(self, names: Names, backend: Backend, data: bytes) -> bytes | None:

@@ -14,9 +14,9 @@ import attrs
 
 from ..config.model import DefaultShard, PoolMode, Role
 from ..errors import FeatureNotSupported, InsideTransaction, InvalidCommand, ProtocolViolation
+from ..pool.waiting import ClusterRetired
 from ..routing.commands import Command, Subject
 from ..routing.overrides import NO_OVERRIDES
-from ..routing.route import Route
 from ..routing.sharding import shard_of
 from ..wire import codes, encode
 from ..wire.replies import QUERY_REPLY, SYNC_REPLY
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
     from ..net.transport import Transport
     from ..pool.backend import Backend
     from ..pool.cluster import Cluster
+    from ..pool.pool import Pool
     from ..pool.settings import Settings
     from ..routing.hints import Hint
     from ..routing.overrides import Overrides
-    from ..routing.route import Router
+    from ..routing.route import Route, Router
     from .gateway import Gateway
+    from .lease import Place
 
 _BARRIER: Final = close(STAND_IN) + encode.FLUSH
 """What is answered only when all before it is."""
@@ -45,7 +47,7 @@ _BARRIER: Final = close(STAND_IN) + encode.FLUSH
 def no_such_shard(number: int, count: int, consequence: str) -> InvalidCommand:
     """What is said about a number that is no shard's, in PgCat's words as far as they are clear."""
     return InvalidCommand(
-        f"shard {number} is not configured, {consequence}",
+        f"shard {number} is not configured{consequence}",
         hint=f"The pool has {count} shard{'s' if count > 1 else ''}; shard numbers start at 0.",
     )
 
@@ -63,12 +65,14 @@ def default_shard(cluster: Cluster) -> int:
 class Steerer(Teller):
     """A session whose client may say where its requests go."""
 
-    __slots__ = ("_barrier", "_commands", "hint", "objection", "overrides")
+    __slots__ = ("_barrier", "_commands", "hint", "objection", "overrides", "used")
 
     def __init__(
         self, client: Transport, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings
     ) -> None:
         super().__init__(client, gateway, cluster, user, database, settings)
+        if cluster.sharded:
+            self.cluster = cluster.shards[default_shard(cluster)]
         self.overrides: Overrides = NO_OVERRIDES
         self._commands = Commands(self._obey, partial(explain_route, self))
         self.downstream.claims = self._commands.claims
@@ -76,7 +80,23 @@ class Steerer(Teller):
         """What the batch that was routed last says about where it belongs."""
         self.objection: ProxyError | None = None
         """Why that cannot be."""
+        self.used = False
+        """In session mode: the backend has been given something to do."""
         self._barrier: Note | None = None  # sent behind what has to be answered before a command
+
+    def rebind(self) -> None:
+        number = self.cluster.shard
+        super().rebind()
+        if number < len(self.cluster.shards):
+            self.cluster = self.cluster.shards[number]
+
+    def refused(self, reason: ProxyError, waiter: Place) -> None:
+        if isinstance(reason, ClusterRetired):
+            # What waits is for this shard, which the new configuration may not have any more.
+            home = self.gateway.find_cluster(self.database, self.user)
+            if home is not None and self.cluster.shard >= len(home.shards):
+                reason = no_such_shard(self.cluster.shard, len(home.shards), " any more")
+        super().refused(reason, waiter)
 
     @property
     def router(self) -> Router:
@@ -108,14 +128,29 @@ class Steerer(Teller):
         except InvalidCommand as error:
             self.objection = error
             return route
-        if hint.role is None:
-            return route
-        return Route(hint.role, "a hint", route.effects, hint.role is Role.ANY, route.tally, route.traits)
+        return hint.on(route)
+
+    def misfit(self, pool: Pool) -> str:
+        """Why a server would not do for a read of this session, whatever its role and state; empty if it would."""
+        return ""
+
+    def foresee(self, sql: bytes, route: Route) -> tuple[Route, int]:
+        """What would become of a text's route if it came now, and the shard that it would go to.
+
+        For a session that has no backend. Raises `InvalidCommand` if a hint cannot be followed. Nothing changes by it.
+        """
+        hint = self.cluster.hints.find(sql)
+        number = self.overrides.shard if hint is None or hint.shard is None else hint.shard
+        if number is None:
+            number = default_shard(self.cluster)
+        if not 0 <= number < len(self.cluster.shards):
+            raise no_such_shard(number, len(self.cluster.shards), "as a hint says")
+        return (route if hint is None else hint.on(route)), number
 
     def _heed_shard(self, number: int, *, sticky: bool) -> None:
         count = len(self.cluster.shards)
         if not 0 <= number < count:
-            raise no_such_shard(number, count, "as a hint says")
+            raise no_such_shard(number, count, ", as a hint says")
         backend = self.backend
         if backend is not None and number != self.cluster.shard and self._stays_on(backend):
             self.objection = self._held_by(backend, f"the hint shard={number}", f"one of shard {self.cluster.shard}")
@@ -124,7 +159,8 @@ class Steerer(Teller):
 
     def _stays_on(self, backend: Backend) -> bool:
         """True if what is sent next goes to the backend that is held, wherever it belongs."""
-        return backend.upstream.in_transaction or bool(self.pinned and backend.upstream.quiet)
+        stays = self.mode is PoolMode.SESSION or backend.upstream.in_transaction
+        return stays or bool(self.pinned and backend.upstream.quiet)
 
     def strays(self, backend: Backend, route: Route) -> bool:
         """True if a batch belongs to another server than the one that is held, and can wait to go there."""
@@ -134,8 +170,8 @@ class Steerer(Teller):
         shard = self.cluster.shard if hint is None or hint.shard is None else hint.shard
         return shard != self.cluster.shard or route.role not in (Role.ANY, backend.pool.role)
 
-    def choose_shard(self) -> None:
-        """Go to the shard that the batch belongs to, before a backend is leased."""
+    def choose_shard(self) -> bool:
+        """Go to the shard that the batch belongs to, before a backend is leased; True if that is another one."""
         cluster, hint = self.cluster, self.hint
         shards = cluster.shards
         number = self.overrides.shard if hint is None or hint.shard is None else hint.shard
@@ -143,8 +179,15 @@ class Steerer(Teller):
             number = default_shard(cluster)
         if number < len(shards):
             self.cluster = shards[number]
-        elif self.objection is None:
-            self.objection = no_such_shard(number, len(shards), "any more")
+            return self.cluster is not cluster
+        if self.objection is None:
+            self.objection = no_such_shard(number, len(shards), " any more")
+        return False
+
+    def object(self, batch: bytes) -> ProxyError | None:
+        """Why a batch must not go to the backend that is held for the whole session: a hint says so."""
+        self.heed(batch, self.router.session)
+        return self.take_objection()
 
     def take_objection(self) -> ProxyError | None:
         """Why the batch that was routed last is not to be run; told once."""
@@ -161,7 +204,7 @@ class Steerer(Teller):
             downstream.unread(batch)  # what they belong to has come to its end while they waited
             return
         if backend is None:
-            self._answer(batch, codes.IDLE)
+            self._answer(batch, self.idle_status)
             return
         expected = backend.upstream.expected
         if expected.copy_in:
@@ -180,12 +223,21 @@ class Steerer(Teller):
             rest = self._give_up_rest(batch)
             if status == codes.IN_TRANSACTION:
                 status = codes.FAILED
-                assert self.backend is not None
-                self.fail_transaction(self.backend)
+                self.fail_open_transaction()
         if rest == encode.SYNC or batch[0] == codes.QUERY:
             answer.data += encode.ready_for_query(status)
         if answer.data:
             self._say(answer.data)
+
+    @property
+    def idle_status(self) -> int:
+        """The status of the client's transaction while there is no backend."""
+        return codes.IDLE
+
+    def fail_open_transaction(self) -> None:
+        """The transaction that the client is in has failed."""
+        assert self.backend is not None
+        self.fail_transaction(self.backend)
 
     def _give_up_rest(self, batch: bytes) -> bytes:
         """After an error everything is left out up to a Sync: that, if it is there already."""
@@ -264,7 +316,7 @@ class Steerer(Teller):
     def _check_role(self, command: Command, overrides: Overrides) -> None:
         backend = self.backend
         if backend is not None and overrides.role not in (None, Role.ANY, backend.pool.role):
-            raise self._held_by(backend, command, f"a {backend.pool.role.value}")
+            self._leave(backend, command, f"a {backend.pool.role.value}")
 
     def _with_shard(self, command: Command) -> Overrides:
         shards = self.cluster.shards
@@ -276,10 +328,16 @@ class Steerer(Teller):
         else:
             number = int(value)
         if not 0 <= number < len(shards):
-            raise no_such_shard(number, len(shards), f"staying on shard {self._shown(Subject.SHARD)}")
+            raise no_such_shard(number, len(shards), f", staying on shard {self._shown(Subject.SHARD)}")
         if self.backend is not None and number != self.cluster.shard:
-            raise self._held_by(self.backend, command, f"one of shard {self.cluster.shard}")
+            self._leave(self.backend, command, f"one of shard {self.cluster.shard}")
         return attrs.evolve(self.overrides, shard=number)
+
+    def _leave(self, backend: Backend, command: Command, what: str) -> None:
+        """Give up the backend that is held, if the session has no use for this one rather than another."""
+        if self.mode is not PoolMode.SESSION or self.used or not backend.upstream.quiet:
+            raise self._held_by(backend, command, what)
+        self.release()
 
     def _held_by(self, backend: Backend, command: Command | str, what: str) -> ProxyError:
         """Why a session cannot go to another server now."""

@@ -26,7 +26,7 @@ log = structlog.get_logger("pgcat_trio.session")
 
 CLIENT_LEFT: Final = "client closed the connection"
 
-_FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
+FAILING_QUERY: Final = "SELECT pg_catalog.pgcat_refuses_this()"
 
 
 class Teller(Listener):
@@ -86,7 +86,7 @@ class Teller(Listener):
     def fail_transaction(self, backend: Backend) -> None:
         """Make the transaction of a settled backend fail, as an error of the server's own would have."""
         self._refusing = True
-        self._send_own(backend, _FAILING_QUERY)
+        self._send_own(backend, FAILING_QUERY)
 
     def _backend_lost(self, backend: Backend, reason: str) -> None:
         """The server closed the connection, or broke the protocol. The session goes on where that is possible."""

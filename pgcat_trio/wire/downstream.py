@@ -7,15 +7,15 @@ Nothing is decoded that the proxy need not know, and no message is stored whole 
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import Final
 
 from . import codes
 from .claims import CLAIMABLE, Claims
 from .limits import MESSAGES, check_named_parse, impossible
-from .replies import MIXED
+from .replies import LATE, MIXED
 from .statements import name_at
+from .suspicions import may_deallocate, may_reset
 from .usual import BOUND, OTHER, QUERY, glance
 
 _LENGTH: Final = struct.Struct("!I")
@@ -29,16 +29,6 @@ _UNSYNCED: Final = frozenset(b"PBDEC")
 MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
-
-
-def may_deallocate(text: bytes) -> bool:
-    """False if no statement of a text can be DEALLOCATE or DISCARD."""
-    text = text.upper()
-    return b"DEALLOCATE" in text or b"DISCARD" in text
-
-
-may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
-"""None if no statement of a text can set back a setting (see `session.resets`)."""
 
 
 class Downstream:
@@ -55,6 +45,7 @@ class Downstream:
         "_max_message_bytes",
         "_open",
         "_position",
+        "_prepares_deallocation",
         "_prepares_resets",
         "_resets",
         "_skip",
@@ -87,6 +78,7 @@ class Downstream:
         """What comes before the next Sync is left out."""
         self._resets = False  # the request under way may set settings back: what comes behind it must wait
         self._prepares_resets = False  # any request from now on may
+        self._prepares_deallocation = False  # a named statement takes names away
         self._changes_names = False  # the request under way has what may change the meaning of names
         self._open = False  # what was taken ends within a request
         self.claims = Claims()
@@ -97,7 +89,7 @@ class Downstream:
         self.terminated = False
         """Terminate was read; what follows it is not looked at."""
         self.markers = b""
-        """The letters among ``QFScf`` of the batch, in order, `MIXED` in some places (see `ExpectedReplies.sent`)."""
+        """The letters among ``QFScf`` of the batch, in order, `MIXED` or `LATE` in some places."""
         self.texts: list[bytes] = []
         """The SQL of each Query and Parse of the batch."""
         self.continuation = False
@@ -171,6 +163,8 @@ class Downstream:
             data = data[: self._boundary]
             self._describe_nothing()
             self._walk(data)
+        if not self._position:
+            return b""  # not even one message: what was taken before it stays as it is
         self._open = not self.complete
         position, self._position = self._position, 0
         self._skip = max(0, position - len(self._buffer))
@@ -281,13 +275,14 @@ class Downstream:
                 elif kind == codes.PARSE:
                     self._note_parse(data, position + 5, stop)
                     # After an error it may be skipped: then the unnamed statement is another.
-                    self._changes_names |= unsynced or self._open
+                    self._changes_names |= unsynced or self._open or LATE in self.markers
                 elif watching:
                     self._note_mention(data, position, stop)
                 unsynced = True
             elif kind in MARKERS:
                 mixed = unsynced and kind in (codes.QUERY, codes.FUNCTION_CALL)
-                self.markers += bytes((MIXED if mixed else kind,))
+                late = not unsynced and kind in (codes.COPY_DONE, codes.COPY_FAIL)
+                self.markers += bytes((MIXED if mixed else LATE if late else kind,))
                 if kind in _BOUNDARIES:
                     unsynced = False
                 if kind == codes.QUERY:
@@ -331,14 +326,16 @@ class Downstream:
         if may_reset(text):
             self._resets = self._prepares_resets = True
         if self.watching:
-            self._changes_names |= may_deallocate(text)
+            deallocates = may_deallocate(text)
+            self._changes_names |= deallocates
+            self._prepares_deallocation |= deallocates and name_end > position
 
     def _note_mention(self, data: bytes, position: int, stop: int) -> None:
         """A Bind, Describe or Close."""
         at = name_at(data, position, stop)
         if not at:
             return
-        self._changes_names |= data[position] == codes.CLOSE
+        self._changes_names |= data[position] == codes.CLOSE or self._prepares_deallocation
         # Of the unnamed statement it may be one of this batch.
         self.named |= data[at] != 0 or not self.texts
 

@@ -21,10 +21,17 @@ SWALLOW: Final = 2
 """The request was the proxy's own: the client sees nothing of the answer."""
 COPY_END: Final = 3
 """No reply: a CopyDone or CopyFail was sent here, perhaps before the server has asked for copy data."""
+STRAY: Final = 4
+"""The same right behind the entry before it: once that has been answered, servers ignore this."""
 
 MIXED: Final = ord("m")
 """In ``markers``: a Query or FunctionCall after extended-protocol messages without a Sync between. No driver does that.
 PostgreSQL 18 is left in a state where it refuses the next statement, whoever sends it, as an internal error."""
+LATE: Final = ord("l")
+"""In ``markers``: a CopyDone or CopyFail that no extended-protocol message of the batch comes before since the last end
+of a request."""
+COPY_ENDS: Final = bytes((codes.COPY_DONE, codes.COPY_FAIL, LATE))
+"""The markers to which there is no ReadyForQuery."""
 
 
 class ExpectedReplies:
@@ -52,7 +59,7 @@ class ExpectedReplies:
     @property
     def owes(self) -> bool:
         """True while a ReadyForQuery is to come."""
-        return any(entry != COPY_END for entry in self.queue)
+        return any(entry < COPY_END for entry in self.queue)
 
     @property
     def swallowing(self) -> bool:
@@ -60,7 +67,7 @@ class ExpectedReplies:
         return bool(self.queue) and self.queue[0] == SWALLOW
 
     def sent(self, markers: bytes, unsynced: bool) -> None:
-        """Note a run of client messages: the letters among ``QFScf`` in it, and whether it ends without a Sync."""
+        """Note a run of client messages: its `Downstream.markers`, and whether it ends without a Sync."""
         queue = self.queue
         for kind in markers:
             if kind == codes.SYNC:
@@ -80,10 +87,10 @@ class ExpectedReplies:
             elif self.copy_in:
                 self.copy_in = False
             else:
-                queue.append(COPY_END)
+                queue.append(STRAY if kind == LATE and not self.unsynced else COPY_END)
         if unsynced:
             self.unsynced = True
-        if queue and queue[-1] == COPY_END:
+        if queue and queue[-1] >= COPY_END:
             self._drop_strays()
 
     def sent_own_query(self) -> None:
@@ -96,8 +103,10 @@ class ExpectedReplies:
         self.copy_in = self._ignored_sync = False
         while queue:
             entry = queue.popleft()
-            if entry != COPY_END:
-                if queue and queue[-1] == COPY_END:
+            if entry < COPY_END:
+                while queue and queue[0] == STRAY:
+                    queue.popleft()
+                if queue and queue[-1] >= COPY_END:
                     self._drop_strays()
                 return entry
         # Not asked for, as far as we know: what else may come?
@@ -106,7 +115,7 @@ class ExpectedReplies:
 
     def _drop_strays(self) -> None:
         """Forget the ends of copies that no request under way can have begun: servers ignore them."""
-        if not self.unsynced and all(entry == COPY_END for entry in self.queue):
+        if not self.unsynced and all(entry >= COPY_END for entry in self.queue):
             self.queue.clear()
 
     def copy_in_begins(self) -> None:
@@ -118,7 +127,7 @@ class ExpectedReplies:
             self._ignored_sync = True
         if not at and SYNC_REPLY not in queue:
             self.unsynced = True  # the Sync that will be answered is yet to come
-        if len(queue) > at and queue[at] == COPY_END:
+        if len(queue) > at and queue[at] >= COPY_END:
             del queue[at]
         else:
             self.copy_in = True

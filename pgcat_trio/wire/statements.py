@@ -136,7 +136,7 @@ class StatementReplies:
             if notes[0].hear(kind, body):
                 notes.popleft().answered = True
             return True
-        while notes and notes[0].kind == UNANSWERED and kind != BIND_COMPLETE:
+        while notes and notes[0].kind == UNANSWERED and kind in (PARSE_COMPLETE, CLOSE_COMPLETE):
             notes.popleft()
         if not notes or notes[0].kind != kind:
             return False
@@ -278,3 +278,8 @@ def with_reason(replies: bytes, body: bytes, error: dict[str, str]) -> bytes:
 def is_missing(error: dict[str, str]) -> bool:
     """True for the error of a name that is no statement's."""
     return error.get("C") == "26000"
+
+
+def is_stale(error: dict[str, str]) -> bool:
+    """True for the error of a statement whose tables have changed: it would return other columns than it was to."""
+    return error.get("C") == "0A000" and error.get("R") == "RevalidateCachedQuery"

@@ -57,14 +57,30 @@ def test_statements_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_standard_input_has_statements_of_their_own() -> None:
     command = [*COMMAND, "explain", str(SAMPLE), "-"]
-    sql = "select name from item where id = 7;\n\nUPDATE item SET name = ';';\n"
+    sql = "select name from item where id = 7;\n;\n/* pgcat: role=primary */ UPDATE item SET name = ';';\n"
     done = subprocess.run(command, input=sql, env=environment(), capture_output=True, text=True, timeout=30, check=True)
-    assert (done.stdout, done.stderr) == (f"{READ}\n{WRITE}", "")
+    by_hint = WRITE.replace("UPDATE is not known to be a read", "a hint")
+    assert (done.stdout, done.stderr) == (f"{READ}\n{by_hint}", "")
 
 
 def test_what_is_sent_together_goes_together(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(SAMPLE), "select 1; update item set name = 'x'"]) == 0
     assert capsys.readouterr().out.startswith("role         primary\n")
+
+
+@pytest.mark.parametrize(
+    ("sql", "role", "reason"),
+    [
+        ("/* pgcat: role=any */ update item set name = 'x'", "any", "a hint"),
+        ("/* pgcat: shard=1 */ select 1", "none", "it would be refused: there is no shard 1"),
+        ("/* pgcat: rule=any */ select 1", "none", 'it would be refused: the hint "rule=any" cannot be understood'),
+        ("SET SHARD TO 1", "none", "the proxy answers it itself"),
+    ],
+)
+def test_hints_and_commands(sql: str, role: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", str(SAMPLE), sql]) == 0
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert (rows["role"], rows["reason"]) == (role, reason)
 
 
 def test_reads_go_to_the_primary_where_there_is_nothing_else(

@@ -37,7 +37,7 @@ PRIMARY_ONLY = ["select port from healing.calls", "select n from healing.scratch
 async def proxy(cluster: EmbeddedCluster) -> AsyncIterator[RunningProxy]:
     await cluster.psql(SCHEMA)
     await cluster.wait_caught_up()
-    async with running_proxy(proxy_config(cluster, splitting=True)) as proxy:
+    async with running_proxy(proxy_config(cluster, splitting=True, pool="catalog_refresh = 0")) as proxy:
         yield proxy
     await cluster.psql("drop schema healing cascade")
 
@@ -124,7 +124,7 @@ async def sleeps(server: EmbeddedServer) -> bool:
 def test_drivers_notice_nothing(cluster: EmbeddedCluster, cluster_call: Callable[..., Any], driver: str) -> None:
     cluster_call(cluster.psql, SCHEMA)
     cluster_call(cluster.wait_caught_up)
-    with ProxyThread(proxy_config(cluster, splitting=True)) as proxy:
+    with ProxyThread(proxy_config(cluster, splitting=True, pool="catalog_refresh = 0")) as proxy:
         rows = {"psycopg": by_psycopg, "asyncpg": by_asyncpg}[driver](proxy.dsn())
     assert rows == [1, 7, 2, 7, 3, 7]
 
@@ -144,3 +144,45 @@ def by_asyncpg(dsn: str) -> list[int]:
         return rows
 
     return asyncio.run(main())
+
+
+@trio_test
+async def test_a_session_that_is_serializable_by_default_learns_it(
+    proxy: RunningProxy, cluster: EmbeddedCluster
+) -> None:
+    """Whoever said so: the proxy, the role or the server. Nobody else's statements are affected."""
+    who = "select current_setting('port')"
+    async with await pg.connect(proxy) as other:
+        await cluster.psql(f"alter database {cluster.database} set default_transaction_isolation to 'serializable'")
+        try:
+            async with running_proxy(proxy_config(cluster, splitting=True)) as fresh, await pg.connect(fresh) as client:
+                assert [await client.query(who) for _ in range(3)] == [[[str(cluster.primary.port)]]] * 3
+                assert healed(fresh) == 1
+        finally:
+            await cluster.psql(f"alter database {cluster.database} reset default_transaction_isolation")
+        assert await other.query(who) != [[str(cluster.primary.port)]]
+
+
+@trio_test
+async def test_a_read_that_is_in_the_way_of_recovery(proxy: RunningProxy, cluster: EmbeddedCluster) -> None:
+    for replica in cluster.replicas:
+        await replica.psql("alter system set max_standby_streaming_delay = 0; select pg_reload_conf()")
+    try:
+        async with await pg.connect(proxy) as client, trio.open_nursery() as nursery:
+            rows = []
+
+            async def read() -> None:
+                rows.extend(
+                    await client.query("select current_setting('port'), count(*) from healing.log, pg_sleep(1)")
+                )
+
+            nursery.start_soon(read)
+            with trio.fail_after(10):
+                while not any([await sleeps(replica) for replica in cluster.replicas]):  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            await cluster.psql("truncate healing.log")
+        assert rows == [[str(cluster.primary.port), "0"]]
+        assert healed(proxy) == 1
+    finally:
+        for replica in cluster.replicas:
+            await replica.psql("alter system reset max_standby_streaming_delay; select pg_reload_conf()")

@@ -68,7 +68,8 @@ async def connect(proxy: RunningProxy) -> psycopg.Connection[Any]:
 async def test_backends_follow_the_name_between_transactions(cluster: EmbeddedCluster) -> None:
     with fake_dns() as dns:
         async with open_relay(cluster.primary.port) as relay, open_proxy(cluster, dns) as proxy:
-            with await connect(proxy) as busy, await connect(proxy) as idle:
+            with await connect(proxy) as busy, await connect(proxy) as idle, await connect(proxy) as listening:
+                await ask(listening, "listen news")
                 await ask(busy, "begin")
                 await ask(idle, "select 1")
                 dns.answers["db.test"] = [THERE]
@@ -89,6 +90,9 @@ async def test_backends_follow_the_name_between_transactions(cluster: EmbeddedCl
                         await trio.sleep(0.05)
                 await ask(busy, "rollback")
                 await until(lambda: addresses(proxy) == {THERE})
+                # Who has listened in the old place may have missed something, and is told so.
+                with pytest.raises(psycopg.OperationalError, match="nobody listens for this session any more"):
+                    await ask(listening, "select 1")
     cancels = [packet for packet in relay.packets if packet[4:8] == struct.pack("!I", CANCEL_CODE)]
     assert cancels == []
     assert any(b"health check" in packet for packet in relay.packets)

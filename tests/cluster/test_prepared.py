@@ -256,6 +256,18 @@ async def test_what_a_prepared_read_needs_decides_where_it_runs(cluster: Embedde
 
 
 @pytest.mark.trio
+async def test_reads_that_wait_in_the_middle_of_a_batch(cluster: EmbeddedCluster) -> None:
+    """A replica answers what comes before them together with the question that they wait for."""
+    config = proxy_config(cluster, splitting=True, pool=f"{CACHE} = 1")
+    async with running_proxy(config) as proxy, await connect(proxy) as client:
+        await client.ask(parse("select 'a'", "a") + parse("select 'b'", "b") + SYNC)
+        with trio.fail_after(10):
+            for _ in range(4):
+                use = b"".join(bind(name=name) + execute() for name in ("a", "b", "a"))
+                assert (await client.ask(parse("select 3") + use + SYNC)).rows_or_raise() == [["a"], ["b"], ["a"]]
+
+
+@pytest.mark.trio
 async def test_what_a_prepared_statement_leaves_behind_is_cleaned(cluster: EmbeddedCluster) -> None:
     config = proxy_config(cluster, pool_size=1, pool=f"{CACHE} = 10")
     async with running_proxy(config) as proxy, await connect(proxy) as one, await connect(proxy) as two:

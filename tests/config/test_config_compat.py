@@ -28,11 +28,7 @@ _NEVER_RELEASED = "has no effect: no release of PgCat reads it; remove it"
 WARNINGS = {
     "minimal": (),
     "trust": (),
-    "docker": (
-        f"5: {_EXPORTER}",
-        "30: pools.postgres.shards: ignored: sharding is not built yet "
-        "(also ignored: pools.postgres.sharding_function)",
-    ),
+    "docker": (f"5: {_EXPORTER}",),
     "chart": (
         '36: pools."my-app.prod".table_mutation_cache_ttl: PgCat ignores this name; taken for '
         'pools."my-app.prod".table_mutation_cache_ms_ttl where that is not set: write that instead',
@@ -42,8 +38,6 @@ WARNINGS = {
         "write that instead",
         "6: general.prepared_statements_cache_size: PgCat ignores this name; taken for "
         "pools.NAME.prepared_statements_cache_size where that is not set: write that instead",
-        "9: pools.sharded_db.db_activity_based_routing: ignored: routing by activity is not built yet "
-        "(also ignored: pools.sharded_db.db_activity_based_ms_init_delay)",
         "10: pools.sharded_db.db_activity_based_ms_init_delay: PgCat ignores this name; taken for "
         "pools.sharded_db.db_activity_init_delay where that is not set: write that instead",
     ),
@@ -59,12 +53,11 @@ WARNINGS = {
         f"5: {_EXPORTER}",
         "18: general.worker_threads: ignored: worker processes are not built yet",
         "27: plugins: ignored: plugins are not built yet (also ignored: pools.sharded_db.plugins)",
+        "70: pools.sharded_db.automatic_sharding_key: ignored: finding the shard by a key in statements "
+        "(SET SHARDING KEY, SET SHARD and hints choose it) is not built yet",
         "73: pools.sharded_db.dns_cache_enabled: has no effect here: it belongs in [general]",
         "74: pools.sharded_db.dns_max_ttl: has no effect here: it belongs in [general]",
         "76: pool.sharded_db.plugins: has no effect: the plugins of a pool stand in [pools.NAME.plugins]",
-        "98: pools.sharded_db.shards: ignored: sharding is not built yet (also ignored: "
-        "pools.sharded_db.automatic_sharding_key, pools.sharded_db.sharding_key_regex, "
-        "pools.sharded_db.shard_id_regex, pools.sharded_db.sharding_function, pools.sharded_db.regex_search_limit)",
         "100: pools.sharded_db.shards.0.mirrors: ignored: mirrors are not built yet",
     ),
 }

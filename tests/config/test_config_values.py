@@ -56,6 +56,11 @@ if TYPE_CHECKING:
             "must be the path of a PEM file, got its contents",
         ),
         ("pool", 'pool_mode = "statement"', 'must be one of transaction, session; got the string "statement"'),
+        ("pool", 'read_functions = "lookup"', "must be an array"),
+        ("pool", 'write_functions = ["a.b.c"]', "'a.b.c' is no name, e.g. lookup or public.lookup"),
+        ("pool", 'write_functions = ["f()"]', "'f()' is no name, e.g. lookup or public.lookup"),
+        ("pool", 'write_tables = [""]', "'' is no name, e.g. lookup or public.lookup"),
+        ("pool", "catalog_refresh = -1", "must be at least 0, got -1"),
         ("pool", 'pool_mode = "TRANSACTION"', "must be one of transaction, session"),
         ("pool", 'pool_mode = "md5"', "must be one of transaction, session"),
         ("pool", 'pinning = "never"', "must be one of allow, deny"),
@@ -249,3 +254,10 @@ def test_the_tree_is_frozen(valid: str) -> None:
         config.general.port = 1  # type: ignore[misc]
     with pytest.raises(TypeError):
         config.pools["x"] = config.pools["app"]  # type: ignore[index]
+
+
+def test_names_of_sql_are_as_a_server_has_them(with_lines: Callable[..., str]) -> None:
+    text = with_lines(pool="""read_functions = ["Lookup", 'App."Mixed Case"', '"größe"', "größe"]""")
+    (pool,) = parse_config(text).pools.values()
+    assert pool.read_functions == ("lookup", "app.Mixed Case", "größe", "größe")
+    assert pool.catalog_refresh_s == 60.0

@@ -17,6 +17,7 @@ from pgcat_trio.pool.server import Status
 from pgcat_trio.wire import encode
 
 if TYPE_CHECKING:
+    from support.world import By
     from trio.testing import MockClock
 
     from pgcat_trio.pool.server import ServerState
@@ -202,8 +203,8 @@ async def test_checks_can_be_switched_off_and_on_by_a_reload(autojump_clock: Moc
 
 
 @pytest.mark.parametrize("by", ["memory", "sockets"])
-async def test_server_that_is_down_ends_what_it_has(autojump_clock: MockClock, by: str) -> None:
-    async with open_world(config_of(f"{WATCHED}failover_hold = 0", user="pool_size = 3"), by=by) as world:  # type: ignore[arg-type]
+async def test_server_that_is_down_ends_what_it_has(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(config_of(f"{WATCHED}failover_hold = 0", user="pool_size = 3"), by=by) as world:
         await when(world, Status.UP)
         busy, quiet, idle = [await world.connect() for _ in range(3)]
         await busy.query("BEGIN")
@@ -273,3 +274,69 @@ async def test_all_replicas_lag(autojump_clock: MockClock) -> None:
         backend = await world.cluster.acquire(Role.REPLICA, fallback_to_primary=False)
         assert backend.pool.target.host == "replica1"
         backend.pool.release(backend)
+
+
+@pytest.mark.parametrize("by", ["memory", "sockets"])
+@pytest.mark.parametrize("point", ["check", "dial", "startup", "ready"])
+async def test_login_of_the_checker_changes_while_it_is_at_it(autojump_clock: MockClock, by: By, point: str) -> None:
+    async with open_world(config_of(f"{WATCHED}fail_after = 2"), by=by) as world:
+        await when(world, Status.UP)
+        gate = world.primary.hold(point)
+        if point != "check":
+            world.primary.leave()
+        await gate.reached.wait()
+        other = config_of(f'{WATCHED}fail_after = 2\nhealthcheck_username = "watcher"')
+        world.fleet.settle(world.clusters.values(), other.general)
+        gate.opened.set()
+        world.primary.gates.clear()
+        await trio.sleep(5)
+        assert state(world).status is Status.UP
+        assert world.primary.startups[-1]["user"] == "watcher"
+        assert world.primary.connections == 1
+
+
+@pytest.mark.parametrize("by", ["memory", "sockets"])
+@pytest.mark.parametrize("point", ["check", "dial", "startup", "ready"])
+async def test_checks_end_while_one_is_under_way(autojump_clock: MockClock, by: By, point: str) -> None:
+    async with open_world(config_of(WATCHED), by=by) as world:
+        await when(world, Status.UP)
+        gate = world.primary.hold(point)
+        if point != "check":
+            world.primary.leave()
+        await gate.reached.wait()
+        world.fleet.settle(world.clusters.values(), config_of().general)
+        gate.opened.set()
+        await trio.sleep(5)
+        assert state(world).status is Status.UNKNOWN
+        assert world.primary.connections == 0
+
+
+async def test_server_that_is_down_ends_what_a_reload_has_left_on_it(autojump_clock: MockClock) -> None:
+    async with open_world(config_of(WATCHED), by="sockets") as world:
+        await when(world, Status.UP)
+        client = await world.connect()
+        await client.query("BEGIN")
+        retired = world.clusters.pop(("app", "ann"))
+        world.build()
+        retired.retire()
+        for point in ("check", "statement", "dial"):
+            world.primary.hold(point)
+        await client.send(encode.query("SELECT 1"))
+        await when(world, Status.DOWN)
+        assert b"C08006\x00" in await client.reply()
+        assert not retired.pools[0].backends
+        assert retired.pools[0].server_changed not in world.bans["primary"].watchers
+        world.primary.leave()
+
+
+@pytest.mark.parametrize("by", ["memory", "sockets"])
+async def test_who_listens_hears_that_the_server_is_down(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(config_of(WATCHED), by=by) as world:
+        await when(world, Status.UP)
+        client = await world.connect()
+        assert (await client.query("LISTEN news")).endswith(READY)
+        world.primary.hold("check")
+        world.primary.hold("dial")
+        await when(world, Status.DOWN)
+        assert b"C08006\x00" in await client.rest()
+        world.primary.leave()

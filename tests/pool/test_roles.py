@@ -351,6 +351,23 @@ async def test_new_client_is_let_in_while_there_is_no_primary(autojump_clock: Mo
         assert world.servers["c"].texts()[-1] == "UPDATE t SET n = 2"
 
 
+async def test_new_client_is_told_that_a_promoted_server_is_no_standby(autojump_clock: MockClock) -> None:
+    async with world_of(auto()) as world:
+        arrange(world, "a")
+        for name, server in world.servers.items():
+            server.parameters["in_hot_standby"] = "off" if name == "a" else "on"
+        await settled(world)
+        for _ in range(20):
+            await served_by(world, Role.REPLICA)
+        client = await world.connect()
+        assert b"in_hot_standby\x00off\x00" in client.welcome
+        await kill(world, "a")
+        promote(world, "b")
+        await settled(world)
+        client = await world.connect()
+        assert b"in_hot_standby\x00off\x00" in client.welcome
+
+
 async def test_client_that_waits_for_a_primary_can_cancel_and_leave(autojump_clock: MockClock) -> None:
     async with world_of(config_of(WATCHED)) as world:
         one, other = await world.connect(), await world.connect()
@@ -406,3 +423,53 @@ async def test_full_pool_bans_nobody_and_serves_in_order(autojump_clock: MockClo
         assert order == sorted(order)
         assert not any(server.banned for server in world.bans.values())
         assert {server.state.status for server in world.bans.values()} == {Status.UP}
+
+
+async def test_who_waits_for_a_place_on_a_server_that_freezes_waits_for_its_successor(
+    autojump_clock: MockClock,
+) -> None:
+    """Also those whose time would have been over before the server was found to be down."""
+    async with world_of(auto("connect_timeout = 2500", user="pool_size = 1")) as world:
+        arrange(world, "a")
+        await settled(world)
+        holder, *others = [await world.connect() for _ in range(4)]
+        await holder.query("BEGIN")
+        for point in ("check", "statement", "dial"):
+            world.servers["a"].hold(point)
+        for client in others:
+            await client.send(encode.query("UPDATE t SET n = 1"))
+            await trio.sleep(0.8)
+        await trio.sleep(5)
+        promote(world, "b")
+        for client in others:
+            answer = await client.reply()
+            assert not answer.startswith(b"E"), answer
+            assert answer.endswith(READY)
+        assert world.servers["b"].texts() == ["UPDATE t SET n = 1"] * 3
+        world.servers["a"].leave()
+
+
+async def test_wait_for_a_place_is_as_long_as_ever_once_there_is_a_server(autojump_clock: MockClock) -> None:
+    async with world_of(auto("connect_timeout = 2000", user="pool_size = 1")) as world:
+        arrange(world, "a")
+        await settled(world)
+        clients = [await world.connect() for _ in range(2)]
+        await kill(world, "a")
+        await settled(world)
+        for client in clients:
+            await client.send(encode.query("SELECT pg_sleep(100)"))
+        await trio.sleep(3)
+        promote(world, "b")
+        began = trio.current_time()
+        with trio.fail_after(5):
+            answers: list[bytes] = []
+
+            async def read(client: Client) -> None:
+                answers.append(await client.reply())
+                nursery.cancel_scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                for client in clients:
+                    nursery.start_soon(read, client)
+        assert b"C53300\x00" in answers[0]
+        assert 1.9 < trio.current_time() - began < 3.5

@@ -310,8 +310,8 @@ SELECT 1 %%%-2
 SELECT '1'::sly_domain
 SELECT CAST(1 AS sly_domain)
 SELECT sly_domain '1'
-SELECT initcap(1)
-SELECT initcap(id) FROM parent
+SELECT jsonb_populate_record(NULL::holder, '{"d": 5}')
+SELECT n FROM sly_view_of_a_name_that_is_longer_than_the_63_bytes_that_count
 SELECT * FROM scratch
 SELECT * FROM ONLY scratch
 SELECT * FROM public.scratch s
@@ -643,6 +643,26 @@ SHOWN: Final = [
     "session_authorization",
     "lc_messages",
 ]
+
+
+SHADOWED: Final = """
+SELECT initcap(1)
+SELECT initcap(id) FROM parent
+SELECT first(1)
+SELECT "first"(1)
+SELECT id, cube(id) FROM parent
+SELECT system(1)
+SELECT left(1)
+SELECT join(1)
+SELECT "timestamptz"(true)
+SELECT timestamptz(true)
+SELECT 'dark'::shade LIKE 'x'
+SELECT 1 WHERE 'dark'::shade LIKE 'x'
+SELECT pg_catalog."left"('abc', 2), left(7)
+SELECT * FROM left(1)
+SELECT id FROM parent ORDER BY first(id)
+"""
+"""Over `oracle_schema.SHADOWS`."""
 
 
 def cases() -> Iterator[Case]:

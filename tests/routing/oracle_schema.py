@@ -77,7 +77,6 @@ CREATE FUNCTION note_down(text) RETURNS int LANGUAGE sql AS $$INSERT INTO journa
 CREATE FUNCTION take_number() RETURNS bigint LANGUAGE plpgsql AS $$BEGIN RETURN nextval('seq'); END$$;
 CREATE FUNCTION overloaded(int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT $1';
 CREATE FUNCTION overloaded(text) RETURNS int LANGUAGE sql AS 'SELECT note_down($1)';
-CREATE FUNCTION initcap(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('initcap')$$;
 CREATE FUNCTION "Write It"() RETURNS int LANGUAGE sql AS $$SELECT note_down('quoted')$$;
 CREATE FUNCTION touched(orders) RETURNS int LANGUAGE sql AS $$SELECT note_down('row')$$;
 CREATE FUNCTION "größe"() RETURNS int LANGUAGE sql AS $$SELECT note_down('umlaut')$$;
@@ -105,6 +104,8 @@ CREATE FUNCTION sly_cast(pair) RETURNS int LANGUAGE plpgsql AS $$BEGIN RETURN no
 CREATE CAST (pair AS int) WITH FUNCTION sly_cast(pair) AS IMPLICIT;
 CREATE TABLE pairs (p pair);
 INSERT INTO pairs VALUES ((1, 'a')::pair);
+CREATE TYPE holder AS (d sly_domain);
+CREATE VIEW sly_view_of_a_name_that_is_longer_than_the_63_bytes_that_coun AS SELECT note_down('long') AS n;
 CREATE VIEW sly_view AS SELECT nextval('seq') AS n;
 CREATE VIEW sly_nested_view AS SELECT n + 1 AS n FROM sly_view;
 CREATE VIEW app.sly_function_view AS SELECT note_down('view') AS n;
@@ -139,3 +140,17 @@ GRANT USAGE ON SCHEMA app TO oracle_reader;
 -- declared VOLATILE, though it only reads: for the primary, as it says
 CREATE FUNCTION lazily_declared() RETURNS int LANGUAGE sql AS 'SELECT 1';
 """
+
+SHADOWS = r"""
+CREATE FUNCTION initcap(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('initcap')$$;
+CREATE FUNCTION first(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('first')$$;
+CREATE FUNCTION cube(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('cube')$$;
+CREATE FUNCTION system(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('system')$$;
+CREATE FUNCTION "left"(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('left')$$;
+CREATE FUNCTION "join"(int) RETURNS int LANGUAGE sql AS $$SELECT note_down('join')$$;
+CREATE FUNCTION "timestamptz"(bool) RETURNS int LANGUAGE sql AS $$SELECT note_down('timestamptz')$$;
+CREATE TYPE shade AS ENUM ('dark', 'light');
+CREATE FUNCTION sly_equal(shade, text) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RETURN note_down('like') = 1; END$$;
+CREATE OPERATOR ~~ (FUNCTION = sly_equal, LEFTARG = shade, RIGHTARG = text);
+"""
+"""What makes names doubtful that are PostgreSQL's own: these cost reads, and are in a schema that can be dropped."""

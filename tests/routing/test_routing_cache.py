@@ -57,3 +57,22 @@ def test_bounds_hold_and_the_count_of_bytes_is_right(calls: list[tuple[bool, byt
     present = [text for text in kept if cache.get(text) is not None]
     assert len(present) == len(cache) <= 4
     assert sum(map(len, present)) == cache.total_bytes <= 12
+
+
+def test_looking_in_vain_for_what_may_be_kept_otherwise_does_not_count() -> None:
+    cache: TextCache[int] = TextCache(2)
+    cache.put(b"a", 1)
+    cache.put(b"b", 2)
+    assert (cache.find(b"a"), cache.find(b"c")) == (1, None)
+    assert (cache.hits, cache.misses) == (1, 0)
+    cache.put(b"c", 3)
+    assert (cache.peek(b"a"), cache.peek(b"b")) == (1, None)  # to find it was to use it
+
+
+def test_a_cleared_cache_is_empty_and_goes_on_counting() -> None:
+    cache: TextCache[int] = TextCache(2)
+    cache.put(b"a", 1)
+    cache.get(b"a")
+    cache.clear()
+    assert (cache.get(b"a"), len(cache), cache.total_bytes) == (None, 0, 0)
+    assert (cache.hits, cache.misses) == (1, 1)

@@ -126,10 +126,11 @@ def test_the_volatile_functions_of_a_text_are_those_that_the_catalog_does_not_kn
         ("SELECT * FROM hidden", False),
         ("SELECT * FROM app.hidden", False),
         ("SELECT * FROM public.hidden", True),
+        ("SELECT * FROM größen", False),
     ],
 )
 def test_an_operators_lists_go_before_the_catalog(catalog: Catalog, sql: str, reads: bool) -> None:
-    lists = (["writing", "app.listed", "app.both"], ["stable", "app.both", "lower"], ["secret", "app.hidden"])
+    lists = (["writing", "app.listed", "app.both"], ["stable", "app.both", "lower"], ["secret", "app.hidden", "größen"])
     ours = catalog.with_lists(*map(NameList.of, lists))
     assert classify(sql.encode(), catalog=ours).reads is reads
 

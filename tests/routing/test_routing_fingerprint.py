@@ -58,6 +58,8 @@ def test_doubt_is_told() -> None:
         (b"select 1 /*traceparent='00-a1-b2-01',route='/x'*/", b"select 2 /*traceparent='00-c3-d4-01',route='/y'*/"),
         (b"select a in (1, 2)", b"select a in (1, 2, 3, 4)"),
         (b"insert into t values (1, 'a'), (2, 'b')", b"insert into t values (1, 'a'), (2, 'b'), (3, 'c')"),
+        (b"insert into t values (1), (2)", b"insert into t values (1), (2), (3)"),
+        (b"select a = any(array[1, 2])", b"select a = any(array[1, 2, 3])"),
         (b"select '--', 1", b"select '/*', 2"),
     ],
 )
@@ -144,3 +146,16 @@ def test_unbounded_literals_are_hits() -> None:
     for listed in ids:
         ours.route(b"SELECT a FROM t WHERE id IN (" + listed + b")")
     assert ours.decided.misses == misses + 1
+
+
+def test_a_write_that_was_learned_is_one_in_every_spelling() -> None:
+    ours = Router(Role.ANY, parser_enabled=True, splitting=True, primary_reads=False, max_length=None)
+    spellings = [
+        b"SELECT a FROM v WHERE id = 1",
+        b"select a  from v where id = 2",
+        b"SELECT a /* x */ FROM v WHERE id=3",
+    ]
+    assert {ours.route(sql).role for sql in spellings} == {Role.REPLICA}
+    ours.learn_write(spellings[0], "a replica refused it")
+    assert {ours.route(sql).role for sql in spellings} == {Role.PRIMARY}
+    assert ours.route(b"SELECT b FROM v WHERE id = 1").role is Role.REPLICA

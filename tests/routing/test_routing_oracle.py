@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 import attrs
 import psycopg
 import pytest
-from oracle_corpus import Case, cases
+from oracle_corpus import SHADOWED, Case, cases
 from oracle_functions import function_cases
 from oracle_judge import Verdict, judge
-from oracle_schema import SCHEMA
+from oracle_schema import SCHEMA, SHADOWS
 from routing_statements import SCHEMA as FIRST_SCHEMA
 
 from pgcat_trio.routing.classify import TransactionControl, classify
@@ -109,6 +109,22 @@ def test_the_judges_agree(bench: Bench, report: list[str]) -> None:
     assert (
         sum(verdicts.values()) - verdicts[Verdict.INVALID, True] - verdicts[Verdict.INVALID, False] > FEWEST_STATEMENTS
     )
+
+
+def test_functions_with_postgresqls_own_names_are_not_taken_for_these(bench: Bench, cluster: EmbeddedCluster) -> None:
+    settings = "RESET search_path; SET search_path TO public, shadows"
+    bench.primary.execute(f"CREATE SCHEMA shadows; SET search_path TO shadows, public; {SHADOWS}".encode())
+    try:
+        shadowed = attrs.evolve(bench, catalog=learned(_all_rows(bench.primary, CATALOG_SQL)))
+        _wait_for_replay(bench.primary, cluster.dsn(cluster.replicas[0]))
+        for connection in (bench.primary, bench.standby):
+            connection.execute(settings)
+        for sql in SHADOWED.strip().splitlines():
+            assert judge(Case(sql), bench.primary, bench.standby) is Verdict.REFUSED, sql
+            assert not shadowed.reads(Case(sql))[0], sql
+    finally:
+        bench.primary.execute("DROP SCHEMA shadows CASCADE; SET search_path TO public")
+        bench.standby.execute("SET search_path TO public")
 
 
 def _table(verdicts: Counter[tuple[Verdict, bool]], misses: dict[str, list[str]], statements: int) -> list[str]:

@@ -89,6 +89,23 @@ def test_reload_of_a_missing_file(config_file: Path, console: psycopg.Connection
     assert tell(console, "SHOW USERS")[1] == [(APP_USER, "transaction")]
 
 
+def test_a_dry_run_says_what_a_reload_would_do_and_does_nothing(
+    config_file: Path, console: psycopg.Connection[Any]
+) -> None:
+    keep = ("keep", "app", APP_USER, "")
+    assert tell(console, "RELOAD DRY RUN") == ("RELOAD", [keep])
+    edit(config_file, "pool_size = 5", "pool_size = 6")
+    change = ("change", "app", APP_USER, "pool_size 5 -> 6")
+    assert tell(console, "reload dry run") == ("RELOAD", [change])
+    assert {row[5] for row in tell(console, "SHOW DATABASES")[1]} == {5}
+    tell(console, "RELOAD")
+    assert tell(console, "RELOAD DRY RUN") == ("RELOAD", [keep])
+    edit(config_file, "[general]", "[general]\nserver_tls_ca_file = '/nowhere'")
+    for command in ("RELOAD DRY RUN", "RELOAD"):
+        with pytest.raises(psycopg.Error, match="cannot be used"):
+            console.execute(command.encode())
+
+
 def test_reload_says_what_needs_a_restart(config_file: Path, console: psycopg.Connection[Any]) -> None:
     notices: list[str | None] = []
     console.add_notice_handler(lambda diag: notices.append(diag.message_primary))

@@ -134,3 +134,69 @@ async def test_what_was_asked_for_before_a_goodbye_is_done(world: World) -> None
     gate.opened.set()
     with trio.fail_after(60):
         assert shape(await client.rest()) == f"{ROW} ZI"
+
+
+SPLITTING: Final = config_of(
+    pool="query_parser_enabled = true\nquery_parser_read_write_splitting = true\ncatalog_refresh = 0\n"
+    "prepared_statements_cache_size = 1",
+    replicas=1,
+)
+READ = "SELECT 7"
+
+
+@pytest.fixture
+async def split(by: By, autojump_clock: MockClock) -> AsyncIterator[World]:
+    async with open_world(SPLITTING, by=by) as world:
+        yield world
+
+
+async def reading(split: World, request: bytes) -> tuple[Client, Gate]:
+    """The same of a read, on a replica."""
+    replica = split.servers["replica1"]
+    client = await split.connect()
+    await client.send(parse(READ, "a"), parse("SELECT 2", "b"), SYNC)
+    assert shape(await client.reply()) == "1 1 ZI"
+    gate = replica.hold("describe")
+    await client.send(request)
+    await gate.reached.wait()
+    await split.idle()
+    return client, gate
+
+
+@pytest.mark.trio
+@both_ways
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [(USE + SYNC, f"{ROW} ZI"), (parse("SELECT 3") + USE + SYNC, f"1 {ROW} ZI"), ((USE + SYNC) * 2, f"{ROW} ZI " * 2)],
+)
+async def test_a_read_waits_on_a_replica(split: World, request_: bytes, answer: str) -> None:
+    client, gate = await reading(split, request_)
+    gate.opened.set()
+    assert shape(await client.reply(answer.count("Z"))) == answer.strip()
+
+
+@pytest.mark.trio
+@both_ways
+@pytest.mark.parametrize(
+    ("request_", "answer"),
+    [(USE + SYNC, f"{ROW} ZI"), (parse("SELECT 3") + USE + SYNC, f"1 {ROW} ZI"), ((USE + SYNC) * 2, f"{ROW} ZI " * 2)],
+)
+async def test_a_read_whose_replica_is_lost_is_run_elsewhere(split: World, request_: bytes, answer: str) -> None:
+    client, gate = await reading(split, request_)
+    split.servers["replica1"].down = "gone"
+    gate.opened.set()
+    split.servers["replica1"].leave()
+    assert shape(await client.reply(answer.count("Z"))) == answer.strip()
+    assert await client.query("SELECT 4") == rows("4") + READY
+
+
+@pytest.mark.trio
+@both_ways
+async def test_other_columns_on_a_replica(split: World) -> None:
+    """That is no reason to go to the primary."""
+    split.servers["replica1"].columns[READ] = [("column", 25)]
+    client, gate = await reading(split, USE + SYNC)
+    split.servers["replica1"].columns[READ] = [("other", 25)]
+    gate.opened.set()
+    assert shape(await client.reply()) == "E(error 0A000) ZI"
+    assert READ not in split.primary.texts()

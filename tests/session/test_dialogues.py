@@ -43,7 +43,6 @@ OTHER: Final = Script("another client", (parse(ONE, "a") + SYNC, use("a") + SYNC
 OPEN: Final = {
     "deallocate among others": "a DEALLOCATE is found only where it is all of a Query, or of a Parse",
     "two names for one text": "an error may tell the other one",
-    "copy in, then the unnamed statement": "what the unnamed statement needs is put among the copy data",
     "deallocate all before an error": "a DEALLOCATE ALL is taken back if the rest of its Query fails",
 }
 """Dialogues in which a client can tell, and why."""

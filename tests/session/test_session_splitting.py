@@ -149,3 +149,31 @@ async def test_dead_replica_is_invisible_to_the_next_read(autojump_clock: MockCl
         assert said.count("T D C ZI") >= (4 if by == "sockets" else 2)
         assert shape(await client.query("SELECT 3")) == "T D C ZI"
         assert where(world, "SELECT 3") == ["primary"]
+
+
+@pytest.mark.trio
+@both_ways
+async def test_who_keeps_what_it_prepared_is_on_the_primary(autojump_clock: MockClock, by: By) -> None:
+    """Without translation of names a client stays where it has prepared: it may want to write there."""
+    pool = f"{SPLITTING}\nprepared_statements_cache_size = 0"
+    async with open_world(config_of(pool=pool, replicas=1), by=by) as world:
+        client = await world.connect()
+        await client.send(parse("SELECT 1", "s"), encode.SYNC)
+        assert shape(await client.reply()) == "1 ZI"
+        await client.send(bind("s"), execute(), encode.SYNC, extended("INSERT INTO t VALUES (1)"), encode.SYNC)
+        assert shape(await client.reply(2)) == "2 D C ZI 1 2 C ZI"
+        assert where(world, "SELECT 1") == where(world, "INSERT INTO t VALUES (1)") == ["primary"]
+
+
+@pytest.mark.trio
+@both_ways
+async def test_who_keeps_a_replica_is_answered_by_it(autojump_clock: MockClock, by: By) -> None:
+    """A write does not wait for ever for a session that is pinned to go elsewhere."""
+    async with open_world(config_of(pool=SPLITTING, replicas=1), by=by) as world:
+        client = await world.connect()
+        for sql in ("BEGIN READ ONLY", "DECLARE c CURSOR WITH HOLD FOR SELECT 1", "COMMIT"):
+            await client.query(sql)
+        assert client.session.backend is not None
+        with trio.fail_after(5):
+            await client.query("INSERT INTO t VALUES (1)")
+        assert where(world, "INSERT INTO t VALUES (1)") == ["replica1"]

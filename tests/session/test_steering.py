@@ -393,6 +393,23 @@ async def test_pipelined_into_a_transaction(autojump_clock: MockClock, by: By) -
 
 @pytest.mark.trio
 @both_ways
+async def test_session_mode_before_the_first_statement(autojump_clock: MockClock, by: By) -> None:
+    """As long as nothing has been done on it, one server is as good as another."""
+    config = config_of(user='pool_size = 1\npool_mode = "session"', pool='default_role = "primary"', replicas=1)
+    async with open_world(config, by=by) as world:
+        client = await world.connect(application_name="me")
+        for role in ("replica", "primary", "replica"):
+            assert shape(await client.query(f"SET SERVER ROLE TO '{role}'")) == "C ZI"
+        await client.query("SELECT 1")
+        await client.query("SELECT 2")
+        assert where(world, "SELECT 1") == where(world, "SELECT 2") == ["replica1"]
+        assert client.session.backend is not None
+        assert shape(await client.query("SET SERVER ROLE TO 'primary'")) == "E(error 0A000) ZI"
+        assert await client.query("SHOW SERVER ROLE") == shown("server role", "replica", "simple")
+
+
+@pytest.mark.trio
+@both_ways
 async def test_session_mode(autojump_clock: MockClock, by: By) -> None:
     """A session that has its server may be told about it, but cannot go to another."""
     config = config_of(user='pool_size = 1\npool_mode = "session"', pool='default_role = "primary"', replicas=1)
@@ -400,6 +417,7 @@ async def test_session_mode(autojump_clock: MockClock, by: By) -> None:
         client = await world.connect()
         assert await client.query("SHOW SERVER ROLE") == shown("server role", "primary", "simple")
         assert shape(await client.query("SET SERVER ROLE TO 'primary'")) == "C ZI"
+        await client.query("SELECT 1")
         said = await client.query("SET SERVER ROLE TO 'replica'")
         assert shape(said) == "E(error 0A000) ZI"
         assert "session mode" in fields_of(said)["M"]

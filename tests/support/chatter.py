@@ -94,7 +94,7 @@ copies = copied.map(lambda rows: rows + encode.COPY_DONE)
 
 
 pauses = st.sampled_from([b"", FLUSH])
-"""Not a Sync, with which libpq ends the Execute: see the dialogue "copy in, then the unnamed statement"."""
+"""Not a Sync, with which libpq ends the Execute: of data that fail nobody can tell whether it is answered."""
 
 
 def copy(pause: bytes, data: bytes) -> bytes:

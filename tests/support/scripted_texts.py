@@ -11,6 +11,7 @@ RESET: Final = re.compile(r'RESET ([\w."]+)$', re.IGNORECASE)
 SLEEP: Final = re.compile(r"SELECT pg_sleep\(([\d.]+)\)$", re.IGNORECASE)
 INSPECTED: Final = re.compile(r"SELECT '([A-Z_]+)',(?:  E'([^']*)')?")
 LEFT: Final = {
+    "CURSORS": ("DECLARE .* WITH HOLD", "CLOSE"),
     "ADVISORY_LOCKS": (r"SELECT pg_advisory_lock\(", r"SELECT pg_advisory_unlock"),
     "TEMPORARY": (r"CREATE TEMP", r"DROP|DISCARD"),
     "STATEMENTS": (r"PREPARE", r"DEALLOCATE|DISCARD"),

@@ -25,15 +25,15 @@ _PIPELINE: Final = 12  # scripts in one write
 BACKENDS: Final = 2
 
 
-def turning_proxy(cluster: EmbeddedCluster, size: int, backends: int = BACKENDS) -> ProxyThread:
-    """A proxy whose backends take turns, and prepare so many statements each."""
+def turning_proxy(cluster: EmbeddedCluster, size: int, backends: int = BACKENDS, pool: str = "") -> ProxyThread:
+    """A proxy whose backends take turns, and prepare so many statements each. ``pool`` are more lines for its pool."""
     return ProxyThread(
         proxy_config(
             cluster,
             pool_size=backends,
             auth_type="trust",
             general="server_round_robin = true",
-            pool=f"prepared_statements_cache_size = {size}",
+            pool=f"prepared_statements_cache_size = {size}\n{pool}",
         )
     )
 

@@ -107,7 +107,7 @@ class World:
     fleet: Fleet = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.fleet = Fleet(self.pools)
+        self.fleet = Fleet(self.pools, self.poller)
 
     # -- what sessions see -----------------------------------------------------------------------------------------
 

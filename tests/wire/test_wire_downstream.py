@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pgcat_trio.errors import MessageTooLarge, ProtocolViolation
 from pgcat_trio.wire import codes, encode
 from pgcat_trio.wire.downstream import LARGE_BYTES, Downstream
-from pgcat_trio.wire.replies import MIXED
+from pgcat_trio.wire.replies import LATE, MIXED
 
 SYNC, FLUSH, TERMINATE, COPY_DONE = encode.SYNC, encode.FLUSH, encode.TERMINATE, encode.COPY_DONE
 QUERY = encode.query("SELECT 1")
@@ -35,12 +35,14 @@ COPY_FAIL = encode.copy_fail("enough")
 LARGE_QUERY = encode.query("x" * LARGE_BYTES)
 LARGE_DATA = encode.message(b"d", bytes(LARGE_BYTES * 2))
 
+_ALIKE = bytes.maketrans(bytes((MIXED, codes.FUNCTION_CALL, LATE, codes.COPY_FAIL)), b"QQcc")
+
 Seen = tuple[bytes, bytes, list[bytes], bool]
 
 
 def kinds(messages: list[bytes]) -> bytes:
-    """The markers of these messages, with one letter for all that is answered like a Query (see `seen`)."""
-    return bytes(message[0] for message in messages if message[0] in b"QFScf").replace(b"F", b"Q")
+    """The markers of these messages, with one letter for all that is alike (see `seen`)."""
+    return bytes(message[0] for message in messages if message[0] in b"QFScf").translate(_ALIKE)
 
 
 def take_all(codec: Downstream, pieces: list[bytes], *, streaming: bool) -> Seen:
@@ -56,9 +58,9 @@ def take_all(codec: Downstream, pieces: list[bytes], *, streaming: bool) -> Seen
 
 
 def seen(pieces: list[bytes], *, streaming: bool) -> Seen:
-    """`take_all`, but for one thing that depends on the cuts: whether a Query is seen to follow an unsynced message."""
+    """`take_all`, but for what depends on the cuts: whether something is seen to follow an unsynced message."""
     out, markers, texts, terminated = take_all(Downstream(), pieces, streaming=streaming)
-    return out, markers.translate(bytes.maketrans(bytes((MIXED, codes.FUNCTION_CALL)), b"QQ")), texts, terminated
+    return out, markers.translate(_ALIKE), texts, terminated
 
 
 SMALL = [QUERY, EMPTY_QUERY, PARSE, NAMED, bind(), DESCRIBE, EXECUTE, CLOSE, SYNC, FLUSH, FUNCTION, COPY_DATA]
@@ -199,7 +201,7 @@ def test_a_batch_is_described(data: bytes, facts: dict[str, bool]) -> None:
     ("data", "markers"),
     [
         (QUERY, b"Q"),
-        (COPY_DATA + COPY_DONE + COPY_FAIL + SYNC + FUNCTION, b"cfSF"),
+        (COPY_DATA + COPY_DONE + COPY_FAIL + SYNC + FUNCTION, b"llSF"),
         (PARSE + SYNC + QUERY + QUERY, b"SQQ"),
         (PARSE + QUERY + QUERY + SYNC, b"mQS"),
         (bind() + COPY_DONE + FLUSH + FUNCTION, b"cm"),
@@ -265,6 +267,21 @@ def test_a_pipeline_without_end_does_not_wait_for_it() -> None:
             out += batch
         assert len(codec._buffer) <= 2 * LARGE_BYTES
     assert len(out) > 300_000
+
+
+@pytest.mark.parametrize("cut", [1, 4, len(bind())])
+@pytest.mark.parametrize("changing", [CLOSE, NAMED, PARSE + PARSE])
+def test_what_changes_names_ends_a_batch_however_the_request_arrives(changing: bytes, cut: int) -> None:
+    """Its outcome says what the names in the next request mean."""
+    codec = Downstream()
+    codec.watching = True
+    request, following = changing + bind() + EXECUTE + SYNC, NAMED + SYNC
+    codec.feed(request[: len(changing) + cut])
+    batches = [codec.take(streaming=True), codec.take(streaming=True)]
+    codec.feed(request[len(changing) + cut :] + following)
+    batches += [codec.take(streaming=True), codec.take(streaming=True)]
+    assert b"".join(batches[:3]) == request
+    assert batches[3] == following
 
 
 def test_terminate_ends_it_and_what_follows_is_not_looked_at() -> None:

@@ -93,7 +93,7 @@ def test_nothing_a_client_does_settles_the_book_too_early(steps: list[tuple[list
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=4), st.data())
 def test_well_behaved_clients_settle_the_book(requests: list[list[bytes]], data: st.DataObject) -> None:
-    """However the messages are cut into writes and the replies come in between, one COPY at a time."""
+    """However the messages are cut into writes and the replies come in between."""
     book = Book()
     for request in requests:
         remaining = list(request)
@@ -102,9 +102,31 @@ def test_well_behaved_clients_settle_the_book(requests: list[list[bytes]], data:
             book.write(b"".join(remaining[:count]))
             del remaining[:count]
             book.deliver(data.draw(st.integers(0, 4)))
-        if any(message[:1] in b"cf" for message in request):
-            book.deliver()
     book.deliver()
+    assert book.server.at_rest
+    assert book.upstream.quiet
+    assert not book.upstream.expected.in_doubt
+
+
+STRAYS = [
+    [execute("error"), SYNC, COPY_DONE],
+    [execute("error"), SYNC, DATA, COPY_FAIL, COPY_DONE, SYNC],
+    [query("error"), COPY_DONE],
+    [query("ok"), COPY_FAIL, COPY_DONE],
+    [SYNC, COPY_DONE],
+]
+
+
+@pytest.mark.parametrize("at_once", [True, False], ids=["at once", "one by one"])
+@pytest.mark.parametrize("strays", STRAYS, ids=lambda script: "".join(chr(message[0]) for message in script))
+def test_the_end_of_no_copy_is_not_that_of_the_next_one(strays: list[bytes], at_once: bool) -> None:
+    """Which libpq begins with a Sync that the server will ignore."""
+    messages = [*strays, execute("copy"), SYNC, DATA, COPY_DONE, SYNC, query("ok")]
+    book = Book()
+    for message in [b"".join(messages)] if at_once else messages:
+        book.write(message)
+    while book.delivered < len(book.server.replies):
+        book.deliver(1)
     assert book.server.at_rest
     assert book.upstream.quiet
     assert not book.upstream.expected.in_doubt

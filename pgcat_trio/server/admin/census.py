@@ -21,9 +21,14 @@ if TYPE_CHECKING:
     from ..supervisor import Supervisor
 
 
-def clusters(supervisor: Supervisor) -> list[tuple[str, str, Cluster]]:
-    """The clusters in force, each with its database and user."""
+def pools(supervisor: Supervisor) -> list[tuple[str, str, Cluster]]:
+    """The pools in force by database and user, each with the cluster that stands for all of its shards."""
     return [(database, user, found) for (database, user), found in sorted(supervisor.directory.clusters.items())]
+
+
+def clusters(supervisor: Supervisor) -> list[tuple[str, str, Cluster]]:
+    """The clusters in force, one a shard, each with its database and user."""
+    return [(database, user, shard) for database, user, found in pools(supervisor) for shard in found.shards]
 
 
 def sessions(supervisor: Supervisor) -> list[Session]:
@@ -77,10 +82,9 @@ def backend_states(supervisor: Supervisor) -> dict[Backend, str]:
 
 def address_names(cluster: Cluster) -> Iterator[tuple[str, Pool]]:
     """The pools of a cluster, each with PgCat's name for its server: ``<pool>_shard_<n>_replica_<m>`` and the like."""
-    shard = cluster.config.default_shard if isinstance(cluster.config.default_shard, int) else 0
     replicas = 0
     for pool in cluster.pools:
-        name = f"{cluster.config.name}_shard_{shard}_{pool.role}"
+        name = f"{cluster.config.name}_shard_{cluster.shard}_{pool.role}"
         if pool.role is Role.REPLICA:
             name = f"{name}_{replicas}"
             replicas += 1

@@ -9,7 +9,7 @@ import attrs
 
 from ...errors import FeatureNotSupported
 from . import control, show, traffic
-from .answers import INT4, Answer, columns, refusal, rowset
+from .answers import Answer, refusal
 
 if TYPE_CHECKING:
     from ..supervisor import Supervisor
@@ -37,14 +37,9 @@ def _transaction(tag: str) -> Command:
     return Command(lambda supervisor, arguments, peer: Answer(tag))
 
 
-_ONE: Final = columns(INT4, "?column?")
-
-
 def _select(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
-    """SELECT 1, by which many a tool sees whether somebody is there; nothing else."""
-    if arguments != ["1"]:
-        raise refusal("42601", UNKNOWN, hint=HINT)
-    return rowset(_ONE, [(1,)], "SELECT 1")
+    """By PgBouncer's SQLSTATE for it, pgcli and others tell a console from a database: it is no syntax error."""
+    raise refusal("08P01", UNKNOWN, hint=HINT)
 
 
 UNKNOWN: Final = "Unsupported query against the admin database"
@@ -73,7 +68,7 @@ COMMANDS: Final = {
     "COMMIT": _transaction("COMMIT"),
     "END": _transaction("COMMIT"),
     "ROLLBACK": _transaction("ROLLBACK"),
-    "SELECT": Command(_select, lambda _: _ONE),
+    "SELECT": Command(_select),
 }
 
 NOT_BUILT: Final = frozenset(["SUSPEND"])

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 import structlog
 import trio
 
-from ..._version import __version__
 from ...errors import FeatureNotSupported, MessageTooLarge, ProxyError, QueryCanceled, ShuttingDown
 from ...session.outbox import Outbox
 from ...session.session import FAREWELL_S
@@ -20,6 +19,7 @@ from ...wire.downstream import Downstream
 from .answers import Answer
 from .commands import execute
 from .extended import Extended
+from .show import SETTINGS
 from .statements import split_statements
 
 if TYPE_CHECKING:
@@ -34,16 +34,6 @@ MAX_MESSAGE_BYTES: Final = 16 * 1024
 """No command is nearly as long, and less than what `Downstream` would hand out in parts."""
 
 _EXTENDED: Final = frozenset(b"PBDEC")
-
-_PARAMETERS: Final = {
-    "server_version": __version__,
-    "server_encoding": "UTF8",
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, MDY",
-    "TimeZone": "Etc/UTC",
-    "integer_datetimes": "on",
-    "standard_conforming_strings": "on",
-}
 
 _NO_FUNCTIONS: Final = FeatureNotSupported(
     "the admin console is no database: there are no functions to call",
@@ -206,7 +196,7 @@ class Console:
         raise failure
 
     def _welcome(self, pid: int, secret: bytes) -> bytes:
-        parameters = _PARAMETERS | {"application_name": self.application_name}
+        parameters = SETTINGS | {"application_name": self.application_name}
         statuses = [encode.parameter_status(name, value) for name, value in parameters.items()]
         ready = encode.backend_key_data(pid, secret) + encode.ready_for_query()
         return encode.authentication(codes.AUTH_OK) + b"".join(statuses) + ready

@@ -11,6 +11,7 @@ from ...config.model import Role
 from ...errors import ConfigError
 from ...wire import encode
 from ..ending import Manner
+from . import census
 from .answers import TEXT, Answer, columns, refusal, rowset
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _change_ban(supervisor: Supervisor, tag: str, host: str, peer: str, change: 
     log.info(f"admin.{tag.lower()}", client=peer, host=host)
     known = [
         (database, user, pool)
-        for (database, user), cluster in sorted(supervisor.directory.clusters.items())
+        for database, user, cluster in census.clusters(supervisor)
         for pool in cluster.pools
         if host in (pool.target.host, pool.target.address)
     ]

@@ -30,7 +30,7 @@ class Selection:
 
     def pools(self, directory: Directory) -> list[Pool]:
         """The pools that are meant, with those that a reload has retired and that are still in use."""
-        known = [(key, pool) for key, cluster in directory.clusters.items() for pool in cluster.pools]
+        known = [(key, pool) for key, home in directory.clusters.items() for each in home.shards for pool in each.pools]
         return [pool for key, pool in [*known, *directory.leaving()] if self.includes(key, pool)]
 
 

@@ -42,6 +42,18 @@ HELP: Final = (
 )
 
 
+SETTINGS: Final = {
+    "server_version": __version__,
+    "server_encoding": "UTF8",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "TimeZone": "Etc/UTC",
+    "integer_datetimes": "on",
+    "standard_conforming_strings": "on",
+}
+"""What the console says of itself at the login, and when it is asked by SHOW, as many a tool does."""
+
+
 def version(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row."""
     yield (f"pgcat-trio {__version__}",)
@@ -56,7 +68,7 @@ def lists(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     replications = len(census.replications(supervisor))
     backends = Counter(census.backend_states(supervisor).values())
     yield "databases", databases
-    yield "users", 1 + len(clusters)
+    yield "users", 1 + len(census.pools(supervisor))
     yield "pools", databases
     yield "free_clients", clients["idle"] + consoles
     yield "used_clients", clients["active"] + clients["waiting"] + replications
@@ -120,6 +132,8 @@ NOT_BUILT: Final = frozenset(
 def show(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
     """SHOW and a word."""
     name = _name(arguments)
+    if name in SETTINGS:
+        return rowset(columns(TEXT, name), [(SETTINGS[name],)], "SHOW")
     if name == "HELP":
         return Answer("SHOW", notices=encode.notice_response("Console usage", detail="\n\t".join(HELP)))
     found, rows = TABLES[name]
@@ -129,10 +143,16 @@ def show(supervisor: Supervisor, arguments: list[str], peer: str) -> Answer:
 def header(arguments: list[str]) -> Sequence[Column]:
     """The columns of the table that is meant."""
     name = _name(arguments)
+    if name in SETTINGS:
+        return columns(TEXT, name)
     return () if name == "HELP" else TABLES[name][0]
 
 
 def _name(arguments: list[str]) -> str:
+    words = "".join(arguments).lower()  # SHOW TIME ZONE is TimeZone
+    setting = next((name for name in SETTINGS if name.lower() == words), None)
+    if setting is not None:
+        return setting
     name = arguments[0].upper() if len(arguments) == 1 else ""
     hint = "SHOW HELP lists the commands that there are."
     if name in NOT_BUILT:

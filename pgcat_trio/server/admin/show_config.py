@@ -68,7 +68,7 @@ def _health(pool: Pool) -> tuple[Value, ...]:
 
 def users(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
     """One row a database and user."""
-    for _, user, cluster in census.clusters(supervisor):
+    for _, user, cluster in census.pools(supervisor):
         yield user, cluster.user.pool_mode
 
 

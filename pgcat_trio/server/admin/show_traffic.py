@@ -46,19 +46,21 @@ def pools(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
         (session.database, session.user, census.client_state(session)) for session in census.sessions(supervisor)
     )
     backends = Counter((backend.pool, state) for backend, state in census.backend_states(supervisor).items())
-    for database, user, cluster in census.clusters(supervisor):
+    for database, user, cluster in census.pools(supervisor):
+        pools = [pool for shard in cluster.shards for pool in shard.pools]
+        waiters = [waiter for shard in cluster.shards for waiter in shard.waiters]
         yield (
             database,
             user,
             cluster.user.pool_mode,
             *(clients[database, user, state] for state in ("idle", "active")),
-            len(cluster.waiters),
-            sum(backend.cancelling for pool in cluster.pools for backend in pool.backends),
-            *(sum(backends[pool, state] for pool in cluster.pools) for state in ("active", "idle")),
+            len(waiters),
+            sum(backend.cancelling for pool in pools for backend in pool.backends),
+            *(sum(backends[pool, state] for pool in pools) for state in ("active", "idle")),
             0,  # PgBouncer's word for backends that await a check; here they are checked when they are taken
-            sum(backends[pool, "tested"] for pool in cluster.pools),
-            sum(pool.opening for pool in cluster.pools),
-            *census.seconds_and_microseconds(now - min((waiter.since for waiter in cluster.waiters), default=now)),
+            sum(backends[pool, "tested"] for pool in pools),
+            sum(pool.opening for pool in pools),
+            *census.seconds_and_microseconds(now - min((waiter.since for waiter in waiters), default=now)),
         )
 
 
