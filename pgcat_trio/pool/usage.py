@@ -17,7 +17,7 @@ PERIOD_S: Final = 15.0
 """Averages are those of the last whole period: PgCat's (PgBouncer's ``stats_period`` is a minute)."""
 
 UsageKey = tuple[str, str, str]
-"""(name of the pool, name of the user, the server and its role)."""
+"""(name of the pool, name of the user, the shard, server and role)."""
 
 
 @attrs.frozen

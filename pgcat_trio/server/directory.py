@@ -231,7 +231,8 @@ class Directory:
             weight=server.weight,
             zone=server.zone,
             usage=self.usages.of(
-                (cluster.config.name, cluster.user.username, server_name(server)), trio.current_time()
+                (cluster.config.name, cluster.user.username, f"{cluster.shard}: {server_name(server)}"),
+                trio.current_time(),
             ),
         )
 

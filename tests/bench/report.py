@@ -28,6 +28,7 @@ MB: Final = 1024 * 1024
 TARGET_CLIENTS: Final = 16
 TARGET_RATIO: Final = 4.0
 TARGET_PREPARED_RATIO: Final = 1.2
+TARGET_SPLITTING_RATIO: Final = 1.25
 TARGET_IDLE_BYTES: Final = 40 * KB
 TARGET_STREAM_BYTES: Final = 32 * MB
 
@@ -73,6 +74,14 @@ def _targets(results: Results) -> Iterator[tuple[str, ...]]:
     what = f"prepared statements at most {TARGET_PREPARED_RATIO} times the processor time of the simple protocol"
     ratio = results.prepared_ratio(TARGET_CLIENTS)
     yield f"{what} ({TARGET_CLIENTS} clients)", *_verdict(ratio, TARGET_PREPARED_RATIO, "{:.2f} times")
+    for load in _select_loads(results):
+        if load.clients == TARGET_CLIENTS:
+            what = f"reads split off at most {TARGET_SPLITTING_RATIO} times the processor time without"
+            ratio = results.splitting_ratio(load)
+            yield (
+                f"{what} ({load.title}, {load.clients} clients)",
+                *_verdict(ratio, TARGET_SPLITTING_RATIO, "{:.2f} times"),
+            )
     of_idle = max((idle.used_bytes for idle in results.idle if idle.name == PROXY), default=None)
     clients = results.plan.idle_clients
     yield f"at most 40 KB per idle client ({clients} clients)", *_verdict(of_idle, TARGET_IDLE_BYTES, "{:.1f} KB", KB)

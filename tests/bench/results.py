@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from .poolers import PGBOUNCER, PROXY
+from .poolers import PGBOUNCER, PROXY, SPLITTING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -50,6 +50,10 @@ class Results:
     def ratio(self, load: Load, name: str) -> float | None:
         """The median of the rounds' ratios of processor time per transaction, ``name`` to PgBouncer."""
         return _ratio(self.runs.get((load, name), ()), self.runs.get((load, PGBOUNCER), ()))
+
+    def splitting_ratio(self, load: Load) -> float | None:
+        """The same for the proxy with its query parser on to itself without."""
+        return _ratio(self.runs.get((load, SPLITTING), ()), self.runs.get((load, PROXY), ()))
 
     def prepared_ratio(self, clients: int) -> float | None:
         """The same for the proxy's prepared statements to its simple protocol."""

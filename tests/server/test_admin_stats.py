@@ -146,3 +146,17 @@ def test_averages(proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
     assert (found["avg_query_count"], found["avg_xact_count"], found["avg_errors"]) == (20, 20, 0)
     assert 2 <= found["avg_query_time"] <= found["avg_xact_time"] < 20
     assert found["avg_recv"] == round(found["total_received"] / 15)
+
+
+def test_shards_on_one_server_count_for_themselves(path: Path, cluster: EmbeddedCluster) -> None:
+    text = proxy_config(cluster)
+    shard = (
+        text[text.index('[pools."app".shards.0]') :].replace("shards.0", "shards.1").replace('"app"\n', '"postgres"\n')
+    )
+    path.write_text(text + shard)
+    with ProxyThread(path) as proxy, psycopg.connect(proxy.admin_dsn, autocommit=True) as console:
+        with connected(proxy) as client:
+            for command in ("set shard to '1'", "select 1", "select 2", "set shard to '0'", "select 3"):
+                client.execute(command.encode())
+        found = {row["instance"]: row["total_query_count"] for row in rows(console, "STATS")}
+        assert (found["app_shard_0_primary"], found["app_shard_1_primary"]) == (1, 2)
