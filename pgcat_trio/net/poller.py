@@ -19,6 +19,7 @@ import trio
 AVAILABLE: Final = hasattr(select, "epoll")
 """False off Linux: everything works there too, by one task a socket."""
 
+_RECEIVE_BYTES: Final = 64 * 1024  # as in `transport`
 _EVENTS_PER_ROUND: Final = 64
 _EVENTS_PER_TURN: Final = 256
 """After so many events, some 5 ms, the other tasks get their turn, whatever the traffic. Asking for more costs a tenth
@@ -39,6 +40,10 @@ class Poller:
     def __init__(self) -> None:
         self._epoll = select.epoll()
         self._watched: dict[int, Watched] = {}
+        # One buffer for all sockets: nothing awaits between reading into it and copying out of it. Pollers of other
+        # threads have their own, for a thread gives way while it reads.
+        self.buffer = bytearray(_RECEIVE_BYTES)
+        self.view = memoryview(self.buffer)
 
     def add(self, fd: int, watched: Watched) -> None:
         """Watch ``fd``; nothing happens if it is watched already."""

@@ -29,10 +29,6 @@ RECEIVE_BYTES: Final = 64 * 1024
 _LINGER_S: Final = 0.25
 """How long a peer may take to read our last words: what it was saying at that moment arrives within a round trip."""
 
-# One buffer for all sockets: nothing awaits between reading into it and copying out of it.
-_buffer = bytearray(RECEIVE_BYTES)
-_view = memoryview(_buffer)
-
 
 class Transport(ABC):
     """One end of a byte stream."""
@@ -157,21 +153,21 @@ class SocketTransport(Transport):
 
     def on_readable(self) -> bool:
         """The poller's turn: one receive, one call."""
-        handler = self._handler
-        if handler is None:
+        handler, poller = self._handler, self._poller
+        if handler is None or poller is None:
             unread_handler, self._unread_handler = self._unread_handler, None
             if unread_handler is not None:
                 unread_handler()
             return False
         try:
-            count = self._recv_into(_buffer)
+            count = self._recv_into(poller.buffer)
         except BlockingIOError:
             return True
         except OSError as problem:
             self.fault = problem.strerror or str(problem)
             count = 0
         self.received_bytes += count
-        if not handler(bytes(_view[:count])) and self._handler is handler:
+        if not handler(bytes(poller.view[:count])) and self._handler is handler:
             self._handler = None
         # At the end of the stream the socket stays readable for ever.
         return count > 0

@@ -110,12 +110,12 @@ class Balancer:
 
     def _at_random(self, pools: Pools) -> Sequence[Pool]:
         if self._even:
-            return random.sample(pools, len(pools))
+            return _shuffled(pools)
         # Efraimidis and Spirakis: sorted like this, each place is drawn by weight among those that are left.
         return sorted(pools, key=lambda pool: -math.log(1.0 - random.random()) / pool.share)
 
     def _least_busy(self, pools: Pools) -> Sequence[Pool]:
-        return sorted(random.sample(pools, len(pools)), key=lambda pool: pool.busy / pool.share)
+        return sorted(_shuffled(pools), key=lambda pool: pool.busy / pool.share)
 
     def _in_turn(self, pools: Pools) -> Sequence[Pool]:
         if self._even:
@@ -145,6 +145,13 @@ _CHOICES: Final[dict[LoadBalancing, Callable[[Balancer, Pools], Sequence[Pool]]]
     LoadBalancing.ROUND_ROBIN: Balancer._in_turn,
     LoadBalancing.EWMA: Balancer._quicker_of_two,
 }
+
+
+def _shuffled(pools: Pools) -> Sequence[Pool]:
+    """In any order; `random.sample` takes a quarter of the time of a whole transaction."""
+    if len(pools) == 2:
+        return pools if random.random() < 0.5 else (pools[1], pools[0])
+    return sorted(pools, key=lambda _: random.random())
 
 
 def _cost(pool: Pool) -> float:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("pgcat_trio.pool")
 
-_STARTUP: Final = {"application_name": "pgcat-trio catalog", "client_encoding": "UTF8", "statement_timeout": "30000"}
+_STARTUP: Final = {"application_name": "pgcat-trio catalog", "client_encoding": "UTF8"}
 
 _TIMEOUT_S: Final = 30.0
 """For a whole conversation. Ten thousand functions take a second; whatever takes this long is out of order."""

@@ -15,6 +15,7 @@ from ..errors import ProxyError, ServerError, ServerLoginFailed, ServerUnavailab
 from ..observe.repeats import Repeats
 from .backend import Backend
 from .connect import open_connection
+from .dialing import Pauses
 from .probe import is_ill
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Opening(ABC):
         """See `pausing`: no backend is opened."""
         self.departures = trio.lowlevel.ParkingLot()
         """Those who wait for backends to go."""
+        self.pauses = Pauses()
+        """Between its dials, while the server turns its login down."""
         self.fill_again_at = 0.0
         """When ``min_pool_size`` may be filled up again, by Trio's clock."""
         self._nursery = nursery
@@ -195,6 +198,7 @@ class Opening(ABC):
             self.last_error = None
             self.server.reached = True
             self.server.dials.succeeded()
+            self.pauses.succeeded()
             self.owner.greeted(self._pool, greeting.parameters)
             log.info("backend.opened", pool=self.name, pid=backend.pid, tls=greeting.transport.encrypted)
             return backend
@@ -219,7 +223,6 @@ class Opening(ABC):
         now = trio.current_time()
         self.last_error = error
         self.fill_again_at = now + _FILL_RETRY_S * random.uniform(0.75, 1.25)
-        self.server.dials.failed(now)
         if not self._repeats.pass_over(error.message, now):
             refused = isinstance(error, ServerError)
             log.warning(
@@ -229,6 +232,10 @@ class Opening(ABC):
                 **self._repeats.take_count(),
             )
         ill = is_ill(error)
+        if ill:
+            self.server.dials.failed(now)
+        else:
+            self.pauses.failed(now)
         if self.role is Role.REPLICA and (ill or isinstance(error, ServerLoginFailed)):
             self.server.ban(error.message, now)
         if ill:

@@ -53,7 +53,8 @@ def without_literals(sql: bytes) -> bytes:
     key = _LITERAL(b"\0", sql)
     if b"/*" in key:  # no string is left that could hold this
         key = _COMMENT(b" ", key)
-    if b"\0, \0" in key or b"\0,\0" in key:
+    # A search for bytes costs a tenth of what a regular expression does: most texts need none of these two.
+    if b"\0," in key and (b"N (\0" in key or b"n (\0" in key or b"N(\0" in key or b"n(\0" in key or b"[\0" in key):
         key = _LIST(rb"\1" + b"\0...", key)
     if b"),(" in key or b"), (" in key:
         key = _ROWS(rb"\1, ...", key)

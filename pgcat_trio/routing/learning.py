@@ -34,7 +34,8 @@ Row = tuple[str | None, ...]
 """Kind, schema, name, verdict, body."""
 
 VERSION_SQL: Final = """
-SELECT pg_catalog.md5(pg_catalog.string_agg(said, ' ' ORDER BY said)) FROM (
+SET search_path TO ''; SET statement_timeout TO '30s';
+SELECT sha256(convert_to(string_agg(said, ' ' ORDER BY said), 'UTF8')) FROM (
     SELECT 'function ' || oid || ' ' || xmin AS said FROM pg_catalog.pg_proc WHERE oid >= 16384
     UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE oid >= 16384
     UNION ALL SELECT 'relation ' || oid || ' ' || xmin FROM pg_catalog.pg_class
@@ -47,7 +48,7 @@ SELECT pg_catalog.md5(pg_catalog.string_agg(said, ' ' ORDER BY said)) FROM (
     UNION ALL SELECT 'schema ' || oid || ' ' || xmin FROM pg_catalog.pg_namespace WHERE oid >= 16384
 ) AS everything
 """
-"""One row that changes when an answer to `CATALOG_SQL` may. What initdb makes has an OID below 16384."""
+"""One row, which changes when the answer to `CATALOG_SQL` may. What initdb makes has an OID below 16384."""
 
 CATALOG_SQL: Final = r"""
 SET search_path TO '';

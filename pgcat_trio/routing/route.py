@@ -30,6 +30,12 @@ class Tally:
     misses: int = 0
     healed: int = 0
 
+    def add(self, other: Tally) -> None:
+        """Count together what was counted apart."""
+        self.calls += other.calls
+        self.misses += other.misses
+        self.healed += other.healed
+
 
 @attrs.frozen
 class Route:

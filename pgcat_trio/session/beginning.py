@@ -111,11 +111,15 @@ class Beginner(Chooser):
         begun = self.begun
         assert begun is not None
         defaults = self.settings.transactions or USUAL
-        of_begun = begun.route
+        of_begun = self.router.route(begun.batch[5:-1])  # the client may have said more about its servers since
         if self.router.splitting:
             suits = defaults.suit_standby(begun.begin)
             of_begun = self.router.route(READ_ONLY) if suits else self.router.in_doubt(of_begun)
         return attrs.evolve(of_begun, effects=route.effects)
+
+    def foresee(self, sql: bytes, route: Route) -> tuple[Route, int]:
+        route, shard = super().foresee(sql, route)
+        return (route if self.begun is None else self.route_of_begun(route)), shard
 
     def fail_open_transaction(self) -> None:
         if self.begun is not None:

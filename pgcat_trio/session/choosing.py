@@ -44,16 +44,23 @@ class Chooser(Observer):
             route = self.observe(self.cluster.activity, batch, route)
         defaults = self.settings.transactions
         if defaults is not None and router.splitting:
-            route = self._by_defaults(batch, route, defaults)
+            route = self._by_defaults(self._texts(batch), route, defaults)
         self.hint = None
         names = self.names if downstream.named else None
         if b"/*" in batch or self.cluster.hints.everywhere or (names is not None and names.may_hint(downstream)):
             route = self.heed(batch, route)
         return route
 
-    def _by_defaults(self, batch: bytes, route: Route, defaults: Defaults) -> Route:
+    def foresee(self, sql: bytes, route: Route) -> tuple[Route, int]:
+        activity, defaults = self.cluster.activity, self.settings.transactions
+        if activity is not None:
+            route = self.foresee_by_activity(activity, route)
+        if defaults is not None and self.router.splitting:
+            route = self._by_defaults([sql], route, defaults)
+        return super().foresee(sql, route)
+
+    def _by_defaults(self, texts: list[bytes], route: Route, defaults: Defaults) -> Route:
         """The route of a batch in a session whose transactions are of another kind if they say nothing themselves."""
-        texts = self._texts(batch)
         begin = parse_begin(texts[0]) if len(texts) == 1 else None
         if begin is None:
             return self._of_serializable(route) if defaults.serializable else route

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from ..routing.lexer import is_word, split
-from ..wire.downstream import may_deallocate
+from ..wire.suspicions import may_deallocate
 
 if TYPE_CHECKING:
     from ..routing.lexer import Tokens

@@ -36,7 +36,7 @@ def explain_route(session: Steerer, sql: bytes) -> list[Row]:
         cluster, candidates = session.cluster, [_candidate(backend.pool)]
     else:
         try:
-            route, number = session.hinted(sql, explanation.route)
+            route, number = session.foresee(sql, explanation.route)
         except InvalidCommand as error:
             return refused(error.message)
         cluster = session.cluster.shards[number]

@@ -115,7 +115,7 @@ class Healer(Steerer):
             route.role is not Role.PRIMARY
             and route.effects is NO_EFFECT
             and self.leftovers is None
-            and self.hint is None
+            and (self.hint is None or self.hint.role is None)
             and not (downstream.continuation or downstream.doubtful)
             and len(self._reads) + len(batch) <= LARGE_BYTES
         )

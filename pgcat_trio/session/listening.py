@@ -43,13 +43,23 @@ _MAX_NAME_BYTES: Final = 63
 class Listener(Keeper):
     """A session that may listen."""
 
-    __slots__ = ("_backlog_bytes", "_board", "_channels", "_former_board", "_giving_up", "_moving", "notifications")
+    __slots__ = (
+        "_backlog_bytes",
+        "_board",
+        "_board_shard",
+        "_channels",
+        "_former_board",
+        "_giving_up",
+        "_moving",
+        "notifications",
+    )
 
     outbox: Outbox
 
     def __init__(self, gateway: Gateway, cluster: Cluster, user: str, database: str, settings: Settings) -> None:
         super().__init__(gateway, cluster, user, database, settings)
         self._board: Switchboard | None = None
+        self._board_shard = 0  # which is where the client has begun to listen, wherever it is now
         self._former_board: Switchboard | None = None  # as long as that is the one to tell us
         self._moving: Joining | None = None  # what will end that
         self._channels: frozenset[bytes] = frozenset()
@@ -92,6 +102,8 @@ class Listener(Keeper):
         if not self._channels and self._former_board is None:
             self._board = None
         here = backend.pool.switchboard
+        if self._board is None:
+            self._board_shard = self.cluster.shard
         board = self._board or here
         if not board.shares_marks_with(here):
             return False
@@ -266,7 +278,8 @@ class Listener(Keeper):
         if self._former_board is not None or (leftovers is not None and (leftovers.joining or leftovers.awaiting)):
             return  # one thing after the other
         cluster = self.gateway.find_cluster(self.database, self.user)
-        pools = [] if cluster is None or cluster.retired else cluster.pools
+        shards = () if cluster is None or cluster.retired else cluster.shards
+        pools = shards[self._board_shard].pools if self._board_shard < len(shards) else []
         pool = next((pool for pool in pools if pool.role is Role.PRIMARY), None)
         if pool is None:
             self.finish(_lost("its pool has been replaced"))

@@ -55,6 +55,13 @@ class Observer(Writer):
         why = activity.why_primary(read, now) if route.role is not Role.PRIMARY else None
         return route if why is None else Route(Role.PRIMARY, why, route.effects, False, route.tally, route.traits)
 
+    def foresee_by_activity(self, activity: Activity, route: Route) -> Route:
+        """As `observe`, for a batch that is not there; nothing is noted."""
+        if not self.router.splitting or route.role is Role.PRIMARY or route.traits is None:
+            return route
+        why = activity.why_primary(route.traits.tables, trio.current_time())
+        return route if why is None else Route(Role.PRIMARY, why, route.effects, False, route.tally, route.traits)
+
     def release(self) -> None:
         if self._touched:
             touched, self._touched = self._touched, frozenset()

@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING, Final
 from ..pool.backend import NO_EFFECT
 from ..routing.effects import Effect
 from ..wire import codes, encode
-from ..wire.downstream import may_deallocate
 from ..wire.replies import COPY_END
 from ..wire.statements import (
     BIND_COMPLETE,
@@ -31,10 +30,8 @@ from ..wire.statements import (
     DEFINE_STAND_IN,
     OUT_OF_DATE,
     PARSE_COMPLETE,
-    PREFIX,
     STAND_IN,
     UNANSWERED,
-    DescribedNote,
     close,
     describe,
     messages_in,
@@ -42,23 +39,20 @@ from ..wire.statements import (
     parse,
     prepare,
 )
+from ..wire.suspicions import may_deallocate
 from .checks import Check
 from .deallocate import clears, deallocated
 from .names import FOREIGN, NOTHING, OWN
-from .splice import Splice
+from .preparing import CANONICAL, Preparing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ..pool.backend import Backend
-    from ..pool.statements import Statement
     from .names import Names
 
 FORGETFUL: Final = Effect.PREPARED | Effect.UNKNOWN
 """Effects that may take prepared statements from a backend."""
 
 _BIND: Final = struct.Struct("!BIB")  # with the empty name of a portal
-_CANONICAL: Final = PREFIX.encode()
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY, codes.FUNCTION_CALL))
 _AMONG_COPY_DATA: Final = frozenset(b"dcfSH")
 _NOTHING: Final = b"\0\0\0"  # an empty text is allowed even in a failed transaction
@@ -115,18 +109,16 @@ def translate(
     return translation.result(), translation.check
 
 
-class _Translation(Splice):
+class _Translation(Preparing):
     """One batch on its way to one backend."""
 
-    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_leads", "_names", "_prepared", "_waits", "check")
+    __slots__ = ("_begun", "_checked", "_copying", "_forgetful", "_leads", "_waits", "check")
 
     def __init__(
         self, names: Names, batch: bytes, backend: Backend, forgetful: bool, checked: Check | None, *, waits: bool
     ) -> None:
-        super().__init__(batch, backend)
+        super().__init__(batch, backend, names)
         expected = backend.upstream.expected
-        self._names = names
-        self._prepared = backend.prepared
         self._copying = expected.copy_in
         self._forgetful = forgetful
         self._begun = expected.unsynced  # the request has messages before this one
@@ -212,11 +204,6 @@ class _Translation(Splice):
             else:
                 self._insert(start, definition)
         return statement.name
-
-    def _learn(self, name: bytes, statement: Statement) -> bytes:
-        """Right behind its Parse: what the server has made of it."""
-        self._notes.append(DescribedNote(partial(self._names.learn, name, statement, self._prepared)))
-        return describe(statement.name)
 
     @property
     def _may_wait(self) -> bool:
@@ -309,7 +296,7 @@ class _Translation(Splice):
                 self.guard_unnamed()
             undo = partial(names.define_unnamed(None), True)
         # The server has no statement of that name and answers all the same: only ours must not be closed by it.
-        if name.startswith(_CANONICAL):
+        if name.startswith(CANONICAL):
             self._replace(start, stop, close(STAND_IN))
         self._note(CLOSE_COMPLETE, forward=True, undo=undo)
 
@@ -331,46 +318,3 @@ class _Translation(Splice):
             names.unnamed_there = FOREIGN  # a text that nobody gave
         else:
             self._forget(text)
-
-    # -- what a backend has ----------------------------------------------------------------------------------------
-
-    def _prepare(self, statement: Statement, undo: Callable[[], object] | None = None) -> bytes:
-        """Prepare a statement, and make room for it. With ``undo`` it is a client's own Parse, who gets the reply."""
-        prepared, names = self._prepared, self._prepared.names
-        was_there = names.pop(statement.name, None) is not None
-        evictions = b""
-        while prepared.leftovers:
-            name = prepared.leftovers.pop()
-            if name not in names:
-                evictions += self._drop(name)
-        while len(names) >= self._names.statements.size:
-            evictions += self._drop(next(iter(names)))
-            prepared.evictions += 1
-        prepared.misses += 1
-        self._note(CLOSE_COMPLETE)
-        note = self._note(PARSE_COMPLETE, forward=undo is not None)
-        names[statement.name] = note
-
-        def failed() -> None:
-            if names.get(statement.name) is note:
-                del names[statement.name]
-                if was_there:
-                    prepared.leftovers.append(statement.name)  # the Close may have been skipped
-            if undo is not None:
-                undo()
-
-        note.undo = failed
-        return evictions + prepare(statement.name, statement.definition if undo is None else statement.tail)
-
-    def _drop(self, name: bytes) -> bytes:
-        """Close one of our statements on the backend."""
-        self._prepared.names.pop(name, None)
-        # It is not taken back: what is sent from now on, before this can have failed, takes it to be gone.
-        self._note(CLOSE_COMPLETE, undo=partial(self._prepared.leftovers.append, name))
-        return close(name)
-
-    def _keep_apart(self, name: bytes, start: int) -> None:
-        """A client names what it does not have: it must not find what is ours."""
-        if name.startswith(_CANONICAL):
-            self._names.alike.append(name)
-            self._insert(start, self._drop(name))

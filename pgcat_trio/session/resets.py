@@ -12,8 +12,8 @@ from ..routing.changes import SettingChanges, setting_changes
 from ..routing.effects import Effect
 from ..routing.lexer import split
 from ..wire import codes
-from ..wire.downstream import may_reset
 from ..wire.statements import messages_in
+from ..wire.suspicions import may_reset
 from .leftovers import MAX_SETTINGS, NO_CHANGES, Leftovers
 from .statements import Translator
 

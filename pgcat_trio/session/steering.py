@@ -134,10 +134,10 @@ class Steerer(Teller):
         """Why a server would not do for a read of this session, whatever its role and state; empty if it would."""
         return ""
 
-    def hinted(self, sql: bytes, route: Route) -> tuple[Route, int]:
-        """What would become of a text's route outside of a transaction, and the shard that it would go to.
+    def foresee(self, sql: bytes, route: Route) -> tuple[Route, int]:
+        """What would become of a text's route if it came now, and the shard that it would go to.
 
-        Raises `InvalidCommand` if its hint cannot be followed. Nothing changes by asking.
+        For a session that has no backend. Raises `InvalidCommand` if a hint cannot be followed. Nothing changes by it.
         """
         hint = self.cluster.hints.find(sql)
         number = self.overrides.shard if hint is None or hint.shard is None else hint.shard

@@ -7,7 +7,6 @@ Nothing is decoded that the proxy need not know, and no message is stored whole 
 
 from __future__ import annotations
 
-import re
 import struct
 from typing import Final
 
@@ -16,6 +15,7 @@ from .claims import CLAIMABLE, Claims
 from .limits import MESSAGES, check_named_parse, impossible
 from .replies import LATE, MIXED
 from .statements import name_at
+from .suspicions import may_deallocate, may_reset
 from .usual import BOUND, OTHER, QUERY, glance
 
 _LENGTH: Final = struct.Struct("!I")
@@ -29,16 +29,6 @@ _UNSYNCED: Final = frozenset(b"PBDEC")
 MARKERS: Final = frozenset(b"QSFcf")
 _BOUNDARIES: Final = frozenset(b"QSHF")
 _ENDS: Final = frozenset((codes.SYNC, codes.QUERY))
-
-
-def may_deallocate(text: bytes) -> bool:
-    """False if no statement of a text can be DEALLOCATE or DISCARD."""
-    text = text.upper()
-    return b"DEALLOCATE" in text or b"DISCARD" in text
-
-
-may_reset: Final = re.compile(rb"\b(?:reset|discard|default|local)\b", re.IGNORECASE).search
-"""None if no statement of a text can set back a setting (see `session.resets`)."""
 
 
 class Downstream:
@@ -55,6 +45,7 @@ class Downstream:
         "_max_message_bytes",
         "_open",
         "_position",
+        "_prepares_deallocation",
         "_prepares_resets",
         "_resets",
         "_skip",
@@ -87,6 +78,7 @@ class Downstream:
         """What comes before the next Sync is left out."""
         self._resets = False  # the request under way may set settings back: what comes behind it must wait
         self._prepares_resets = False  # any request from now on may
+        self._prepares_deallocation = False  # a named statement takes names away
         self._changes_names = False  # the request under way has what may change the meaning of names
         self._open = False  # what was taken ends within a request
         self.claims = Claims()
@@ -334,14 +326,16 @@ class Downstream:
         if may_reset(text):
             self._resets = self._prepares_resets = True
         if self.watching:
-            self._changes_names |= may_deallocate(text)
+            deallocates = may_deallocate(text)
+            self._changes_names |= deallocates
+            self._prepares_deallocation |= deallocates and name_end > position
 
     def _note_mention(self, data: bytes, position: int, stop: int) -> None:
         """A Bind, Describe or Close."""
         at = name_at(data, position, stop)
         if not at:
             return
-        self._changes_names |= data[position] == codes.CLOSE
+        self._changes_names |= data[position] == codes.CLOSE or self._prepares_deallocation
         # Of the unnamed statement it may be one of this batch.
         self.named |= data[at] != 0 or not self.texts
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.trio, pytest.mark.slow]
 
-RELOADS: Final = 500 if FULL else 60
+RELOADS: Final = 500 if FULL else 40
 PAUSE_S: Final = 0.05
 SETTLE_S: Final = 20.0
 

@@ -156,6 +156,46 @@ def test_what_the_session_has_written_counts(cluster: EmbeddedCluster, cluster_c
         assert "it may not have what the session has written" in found["passed over"]
 
 
+def test_what_others_have_written_counts(cluster: EmbeddedCluster, cluster_call: Callable[..., Any]) -> None:
+    pool = "db_activity_based_routing = true\ndb_activity_init_delay = 1\ntable_mutation_cache_ms_ttl = 60000"
+    cluster_call(cluster.psql, "create table busy (a int)")
+    try:
+        with (
+            ProxyThread(proxy_config(cluster, splitting=True, pool=pool)) as proxy,
+            psycopg.connect(proxy.dsn(), autocommit=True) as client,
+            psycopg.connect(proxy.dsn(), autocommit=True) as another,
+        ):
+            another.execute("insert into busy values (1)")
+            found = explain(client, "select a from busy")
+            assert (found["role"], found["reason"]) == ("primary", "busy has been written a moment ago")
+            assert explain(client, "select 1")["role"] == "replica"
+    finally:
+        cluster_call(cluster.psql, "drop table busy")
+
+
+def test_a_transaction_that_no_server_knows_yet(cluster: EmbeddedCluster) -> None:
+    with (
+        ProxyThread(proxy_config(cluster, splitting=True, pool="lazy_begin = true")) as proxy,
+        psycopg.connect(proxy.dsn(), autocommit=True) as client,
+    ):
+        client.execute("begin")
+        assert explain(client, "select 1")["role"] == "primary"
+        client.execute("set transaction read only")
+        assert explain(client, "select 1")["role"] == "replica"
+        client.execute("rollback")
+        assert explain(client, "select 1")["role"] == "replica"
+
+
+def test_the_sessions_defaults_count(client: Client) -> None:
+    client.execute("set default_transaction_isolation to serializable")
+    assert explain(client, "select 1")["reason"] == "the session's transactions are serializable"
+    client.execute("reset default_transaction_isolation")
+    assert explain(client, "begin")["role"] == "primary"
+    client.execute("set default_transaction_read_only to on")
+    assert explain(client, "begin")["role"] == "replica"
+    client.execute("reset default_transaction_read_only")
+
+
 def test_a_session_has_one_server(cluster: EmbeddedCluster) -> None:
     with (
         ProxyThread(proxy_config(cluster, splitting=True, pool_mode="session")) as proxy,

@@ -161,3 +161,28 @@ async def test_a_session_that_is_serializable_by_default_learns_it(
         finally:
             await cluster.psql(f"alter database {cluster.database} reset default_transaction_isolation")
         assert await other.query(who) != [[str(cluster.primary.port)]]
+
+
+@trio_test
+async def test_a_read_that_is_in_the_way_of_recovery(proxy: RunningProxy, cluster: EmbeddedCluster) -> None:
+    for replica in cluster.replicas:
+        await replica.psql("alter system set max_standby_streaming_delay = 0; select pg_reload_conf()")
+    try:
+        async with await pg.connect(proxy) as client, trio.open_nursery() as nursery:
+            rows = []
+
+            async def read() -> None:
+                rows.extend(
+                    await client.query("select current_setting('port'), count(*) from healing.log, pg_sleep(1)")
+                )
+
+            nursery.start_soon(read)
+            with trio.fail_after(10):
+                while not any([await sleeps(replica) for replica in cluster.replicas]):  # noqa: ASYNC110
+                    await trio.sleep(0.05)
+            await cluster.psql("truncate healing.log")
+        assert rows == [[str(cluster.primary.port), "0"]]
+        assert healed(proxy) == 1
+    finally:
+        for replica in cluster.replicas:
+            await replica.psql("alter system reset max_standby_streaming_delay; select pg_reload_conf()")

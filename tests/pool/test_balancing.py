@@ -235,6 +235,22 @@ async def test_server_that_refuses_is_dialed_ever_more_rarely(autojump_clock: Mo
         assert world.primary.dials == dials + 3
 
 
+async def test_login_that_is_turned_down_makes_nobody_else_wait(autojump_clock: MockClock) -> None:
+    async with open_world(config_of("connect_timeout = 500")) as world:
+        other = world.clusters.pop(("app", "ann"))
+        world.build()
+        world.clusters["app", "bob"] = other
+        world.primary.greeting_error = Refusal("28P01", "password authentication failed", "FATAL")
+        for _ in range(6):
+            asker = await ask(world)
+            await asker.done.wait()
+        world.primary.greeting_error = None
+        began = trio.current_time()
+        backend = await other.acquire(Role.ANY, fallback_to_primary=True)
+        assert trio.current_time() == began
+        backend.pool.release(backend)
+
+
 @pytest.mark.parametrize("watched", [True, False])
 async def test_who_waits_is_served_when_the_pause_is_over(autojump_clock: MockClock, watched: bool) -> None:
     """Nobody dials in the meantime, and so nobody comes back from a dial who could tell them."""

@@ -58,6 +58,8 @@ def test_doubt_is_told() -> None:
         (b"select 1 /*traceparent='00-a1-b2-01',route='/x'*/", b"select 2 /*traceparent='00-c3-d4-01',route='/y'*/"),
         (b"select a in (1, 2)", b"select a in (1, 2, 3, 4)"),
         (b"insert into t values (1, 'a'), (2, 'b')", b"insert into t values (1, 'a'), (2, 'b'), (3, 'c')"),
+        (b"insert into t values (1), (2)", b"insert into t values (1), (2), (3)"),
+        (b"select a = any(array[1, 2])", b"select a = any(array[1, 2, 3])"),
         (b"select '--', 1", b"select '/*', 2"),
     ],
 )

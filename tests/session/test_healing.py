@@ -169,6 +169,20 @@ async def test_error_inside_a_read_only_transaction_is_the_clients(autojump_cloc
 
 @pytest.mark.trio
 @both_ways
+async def test_who_asks_for_a_replica_gets_what_it_says(autojump_clock: MockClock, by: By) -> None:
+    async with open_world(splitting(), by=by) as world:
+        client = await world.connect()
+        hinted = "/* pgcat: role=replica */ SELECT 7"
+        refuse(world, hinted)
+        assert shape(await client.query(hinted)) == "E(error 25006) ZI"
+        await client.query("SET SERVER ROLE TO 'replica'")
+        refuse(world, "SELECT 7")
+        assert shape(await client.query("SELECT 7")) == "E(error 25006) ZI"
+        assert where(world, "SELECT 7") == ["replica1"]
+
+
+@pytest.mark.trio
+@both_ways
 async def test_error_behind_rows_that_the_client_has_seen_is_the_clients(autojump_clock: MockClock, by: By) -> None:
     async def rows_then_refusal(backend: ScriptedBackend) -> None:
         await backend.send(rows("1"))

@@ -5,16 +5,22 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
+import attrs
+
 from ...routing.explain import shown
+from ...routing.route import Tally
 from . import census
 from .answers import NUMERIC, TEXT, columns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ...routing.route import Route
+    from ...config.model import Role
+    from ...pool.cluster import Cluster
     from ..supervisor import Supervisor
     from .answers import Value
+
+    _Key = tuple[bytes | None, bool, Role, str]
 
 ROUTES: Final = (
     *columns(TEXT, "database user role"),
@@ -27,27 +33,29 @@ MAX_ROWS: Final = 100
 
 
 def routes(supervisor: Supervisor) -> Iterator[tuple[Value, ...]]:
-    """One row for each statement of each database and user, literals left out of it.
+    """One row for each statement of each database and user, literals left out of it; those of all shards are one.
 
     Those whose clients have chosen a role for themselves (``SET SERVER ROLE``) are told apart by it.
 
     ``misses`` counts how often it was decided, ``healed`` how often that had to be mended. Where the fingerprint is
     NULL no text was looked at. What is beyond `MAX_ROWS` is summed up in one row more.
     """
-    for database, user, cluster in census.clusters(supervisor):
-        every = chain.from_iterable(router.routes() for router in cluster.routers)
-        known = [each for each in every if each[0] is not None or each[2].tally.calls]
-        known.sort(key=_calls, reverse=True)
-        for text, exact, route in known[:MAX_ROWS]:
-            tally = route.tally
-            counted = (tally.calls, tally.misses, tally.healed)
+    for database, user, cluster in census.pools(supervisor):
+        known = sorted(_counted(cluster).items(), key=lambda each: each[1].calls, reverse=True)
+        for (text, exact, role, why), tally in known[:MAX_ROWS]:
             line = None if text is None else shown(text, exact=exact)
-            yield (database, user, route.role.value, *counted, route.why, line)
-        rest = [route.tally for _, _, route in known[MAX_ROWS:]]
-        if rest:
-            sums = (sum(getattr(tally, name) for tally in rest) for name in ("calls", "misses", "healed"))
-            yield (database, user, None, *sums, f"{len(rest)} more statements", None)
+            yield (database, user, role.value, *attrs.astuple(tally), why, line)
+        rest = Tally()
+        for _, tally in known[MAX_ROWS:]:
+            rest.add(tally)
+        if len(known) > MAX_ROWS:
+            yield (database, user, None, *attrs.astuple(rest), f"{len(known) - MAX_ROWS} more statements", None)
 
 
-def _calls(known: tuple[bytes | None, bool, Route]) -> int:
-    return known[2].tally.calls
+def _counted(cluster: Cluster) -> dict[_Key, Tally]:
+    found: dict[_Key, Tally] = {}
+    for shard in cluster.shards:
+        for text, exact, route in chain.from_iterable(router.routes() for router in shard.routers):
+            if text is not None or route.tally.calls:
+                found.setdefault((text, exact, route.role, route.why), Tally()).add(route.tally)
+    return found
