@@ -108,7 +108,8 @@ class Steerer(Aimer):
         """Statements have been sent without a Sync: first their answers, and a Sync or Flush is the server's."""
         downstream, upstream = self.downstream, backend.upstream
         statements = upstream.statements
-        if statements.skipping:
+        owed = sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in upstream.expected.queue)
+        if statements.skipping and not owed:
             self._barrier = None
             downstream.unread(batch)
             downstream.discard_until_sync()
@@ -119,7 +120,6 @@ class Steerer(Aimer):
                     hint="Send it in a request of its own, not within a pipeline.",
                 )
             self._barrier = Note(CLOSE_COMPLETE, forward=False, request=statements.request)
-            owed = sum(entry in (QUERY_REPLY, SYNC_REPLY) for entry in upstream.expected.queue)
             statements.expect([self._barrier], owed)
             self._held = batch
             self._send(backend, _BARRIER, b"", unsynced=True)
