@@ -7,6 +7,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
+import hypothesis
 import pytest
 import trio
 
@@ -14,6 +15,10 @@ from pgcat_trio.embedded import EmbeddedCluster
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("unhurried")
+hypothesis.settings.load_profile("unhurried")
 
 P = ParamSpec("P")
 T = TypeVar("T")

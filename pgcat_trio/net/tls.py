@@ -13,10 +13,12 @@ import trio
 
 from ..config.model import SslMode
 from ..errors import ConfigError
-from .transport import StreamTransport, Transport, TransportStream
+from .streams import StreamTransport, TransportStream
 
 if TYPE_CHECKING:
     import os
+
+    from .transport import Transport
 
 ALPN: Final = "postgresql"
 """Registered for direct TLS (PostgreSQL manual, "SSL Session Encryption")."""

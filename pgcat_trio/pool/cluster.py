@@ -347,11 +347,3 @@ class Cluster:
             pool.retire()
         while self.waiters:
             self.waiters.popleft().refused(ClusterRetired("the pool has been replaced"))
-
-
-def join(shards: Sequence[Cluster]) -> None:
-    """Make new clusters the shards of one pool: clients go from one to another, and their statements with them."""
-    for cluster in shards:
-        cluster.shards = tuple(shards)
-        cluster.sharded = len(shards) > 1
-        cluster.statements = shards[0].statements

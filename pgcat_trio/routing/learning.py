@@ -35,91 +35,93 @@ Row = tuple[str | None, ...]
 
 VERSION_SQL: Final = """
 SET search_path TO ''; SET statement_timeout TO '30s';
-SELECT sha256(convert_to(string_agg(said, ' ' ORDER BY said), 'UTF8')) FROM (
-    SELECT 'function ' || oid || ' ' || xmin AS said FROM pg_catalog.pg_proc WHERE oid >= 16384
-    UNION ALL SELECT 'rule ' || oid || ' ' || xmin FROM pg_catalog.pg_rewrite WHERE oid >= 16384
-    UNION ALL SELECT 'relation ' || oid || ' ' || xmin FROM pg_catalog.pg_class
-        WHERE oid >= 16384 AND (relkind = 'v' OR relpersistence = 'u')
-    UNION ALL SELECT 'heir ' || inhrelid || ' ' || xmin FROM pg_catalog.pg_inherits
-    UNION ALL SELECT 'policy ' || oid || ' ' || xmin FROM pg_catalog.pg_policy
-    UNION ALL SELECT 'operator ' || oid || ' ' || xmin FROM pg_catalog.pg_operator WHERE oid >= 16384
-    UNION ALL SELECT 'cast ' || oid || ' ' || xmin FROM pg_catalog.pg_cast WHERE oid >= 16384
-    UNION ALL SELECT 'constraint ' || oid || ' ' || xmin FROM pg_catalog.pg_constraint WHERE contypid <> 0
-    UNION ALL SELECT 'schema ' || oid || ' ' || xmin FROM pg_catalog.pg_namespace WHERE oid >= 16384
-) AS everything
+SELECT kind, count(*)::text, sum(hashtextextended(id || ' ' || xmin, 0))::text FROM (
+    SELECT 'function' AS kind, oid AS id, xmin FROM pg_proc WHERE oid >= 16384
+    UNION ALL SELECT 'rule', oid, xmin FROM pg_rewrite WHERE oid >= 16384
+    UNION ALL SELECT 'relation', oid, xmin FROM pg_class WHERE oid >= 16384 AND (relkind = 'v' OR relpersistence = 'u')
+    UNION ALL SELECT 'heir', inhrelid, xmin FROM pg_inherits
+    UNION ALL SELECT 'policy', oid, xmin FROM pg_policy
+    UNION ALL SELECT 'operator', oid, xmin FROM pg_operator WHERE oid >= 16384
+    UNION ALL SELECT 'cast', oid, xmin FROM pg_cast WHERE oid >= 16384
+    UNION ALL SELECT 'constraint', oid, xmin FROM pg_constraint WHERE contypid <> 0
+    UNION ALL SELECT 'schema', oid, xmin FROM pg_namespace WHERE oid >= 16384
+) AS everything GROUP BY kind ORDER BY kind
 """
-"""One row, which changes when the answer to `CATALOG_SQL` may. What initdb makes has an OID below 16384."""
+"""To be asked first: rows that change when the answer to `CATALOG_SQL` may. What initdb makes has OIDs below 16384."""
 
 CATALOG_SQL: Final = r"""
 SET search_path TO '';
 WITH call AS (
-    SELECT p.oid, pg_catalog.format('%I.%I(', n.nspname, p.proname) AS body
-    FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+    SELECT p.oid, format('%I.%I(', n.nspname, p.proname) AS body
+    FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 ), behind (oid) AS (
-    SELECT oprcode FROM pg_catalog.pg_operator UNION SELECT castfunc FROM pg_catalog.pg_cast
-    UNION SELECT typsend FROM pg_catalog.pg_type UNION SELECT amproc FROM pg_catalog.pg_amproc
+    SELECT oprcode FROM pg_operator UNION SELECT castfunc FROM pg_cast
+    UNION SELECT typsend FROM pg_type UNION SELECT amproc FROM pg_amproc
 ), conversion AS (
     SELECT c.castsource, c.casttarget, call.body
-    FROM pg_catalog.pg_cast c JOIN call ON call.oid = c.castfunc JOIN pg_catalog.pg_proc p ON p.oid = c.castfunc
-        JOIN pg_catalog.pg_language l ON l.oid = p.prolang
+    FROM pg_cast c JOIN call ON call.oid = c.castfunc JOIN pg_proc p ON p.oid = c.castfunc
+        JOIN pg_language l ON l.oid = p.prolang
     WHERE c.oid >= 16384 AND (p.provolatile = 'v' OR l.lanname NOT IN ('c', 'internal'))
 )
 SELECT 'builtin', 'pg_catalog', proname::text,
     CASE WHEN bool_and(provolatile = 'i' OR (provolatile = 's' AND oid IN (SELECT oid FROM behind))) THEN 'r' END, ''
-FROM pg_catalog.pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384 GROUP BY proname
+FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND oid < 16384 GROUP BY proname
 UNION ALL
 SELECT CASE WHEN p.pronargs = 1 AND t.typtype = 'c' THEN 'attribute' ELSE 'function' END, n.nspname, p.proname,
     CASE WHEN p.provolatile = 'v' AND NOT (l.lanname = 'c' AND p.proname IN (HARMLESS)) THEN 'w' ELSE 'r' END,
     CASE WHEN p.prokind = 'a' THEN (
-            SELECT string_agg(call.body, ' ') FROM pg_catalog.pg_aggregate a JOIN call ON call.oid IN (
+            SELECT string_agg(call.body, ' ') FROM pg_aggregate a JOIN call ON call.oid IN (
                 a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
                 a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn)
             WHERE a.aggfnoid = p.oid)
-        WHEN p.provolatile <> 'v' THEN concat_ws(E'\n;\n', pg_catalog.pg_get_expr(p.proargdefaults, 0),
+        WHEN p.provolatile <> 'v' THEN concat_ws(E'\n;\n', pg_get_expr(p.proargdefaults, 0),
             CASE WHEN l.lanname IN ('sql', 'plpgsql')
-                THEN coalesce(pg_catalog.pg_get_function_sqlbody(p.oid), p.prosrc) END)
+                THEN coalesce(pg_get_function_sqlbody(p.oid), p.prosrc) END)
     END
-FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang LEFT JOIN pg_catalog.pg_type t ON t.oid = p.proargtypes[0]
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    JOIN pg_language l ON l.oid = p.prolang LEFT JOIN pg_type t ON t.oid = p.proargtypes[0]
 WHERE p.oid >= 16384
 UNION ALL
 SELECT 'operator', '', o.oprname, 'r', call.body
-FROM pg_catalog.pg_operator o JOIN call ON call.oid = o.oprcode WHERE o.oid >= 16384
+FROM pg_operator o JOIN call ON call.oid = o.oprcode WHERE o.oid >= 16384
 UNION ALL
 SELECT 'type', '', t.typname, 'r', c.body
-FROM conversion c JOIN pg_catalog.pg_type t ON t.oid IN (c.castsource, c.casttarget) WHERE t.oid >= 16384
+FROM conversion c JOIN pg_type t ON t.oid IN (c.castsource, c.casttarget) WHERE t.oid >= 16384
 UNION ALL
 SELECT 'relation', n.nspname, r.relname, 'r', c.body
-FROM conversion c JOIN pg_catalog.pg_attribute a ON a.atttypid = c.castsource
-    JOIN pg_catalog.pg_class r ON r.oid = a.attrelid JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+FROM conversion c JOIN pg_attribute a ON a.atttypid = c.castsource
+    JOIN pg_class r ON r.oid = a.attrelid JOIN pg_namespace n ON n.oid = r.relnamespace
 UNION ALL
 SELECT 'function', n.nspname, p.proname, 'r', c.body
-FROM conversion c JOIN pg_catalog.pg_proc p ON p.prorettype = c.castsource
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
+FROM conversion c JOIN pg_proc p ON p.prorettype = c.castsource
+    JOIN pg_namespace n ON n.oid = p.pronamespace
 UNION ALL
-SELECT 'type', '', t.typname, 'r', pg_catalog.pg_get_constraintdef(c.oid)
-FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_type t ON t.oid = c.contypid WHERE c.oid >= 16384
+SELECT 'type', '', t.typname, 'r', pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_type t ON t.oid = c.contypid WHERE c.oid >= 16384
 UNION ALL
-SELECT 'type', '', r.relname, 'r', pg_catalog.pg_get_constraintdef(c.oid)
-FROM pg_catalog.pg_constraint c JOIN pg_catalog.pg_attribute a ON a.atttypid = c.contypid
-    JOIN pg_catalog.pg_class r ON r.oid = a.attrelid
+SELECT 'type', '', t.typname, 'r', format('%I', b.typname)
+FROM pg_type t JOIN pg_type b ON b.oid = t.typbasetype WHERE t.typtype = 'd' AND b.typtype = 'd' AND t.oid >= 16384
+UNION ALL
+SELECT 'type', '', r.relname, 'r', pg_get_constraintdef(c.oid)
+FROM pg_constraint c JOIN pg_attribute a ON a.atttypid = c.contypid
+    JOIN pg_class r ON r.oid = a.attrelid
 WHERE c.oid >= 16384 AND r.relkind IN ('r', 'p', 'c', 'f') AND NOT a.attisdropped
 UNION ALL
 SELECT 'relation', n.nspname, r.relname, CASE WHEN r.relpersistence = 'u' THEN 'w' ELSE 'r' END,
-    CASE WHEN r.relkind = 'v' THEN pg_catalog.pg_get_viewdef(r.oid) END
-FROM pg_catalog.pg_class r JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+    CASE WHEN r.relkind = 'v' THEN pg_get_viewdef(r.oid) END
+FROM pg_class r JOIN pg_namespace n ON n.oid = r.relnamespace
 WHERE r.oid >= 16384 AND (r.relkind = 'v' OR r.relpersistence = 'u') AND r.relkind IN ('v', 'm', 'r', 'p', 'S', 'f')
 UNION ALL
-SELECT 'relation', n.nspname, r.relname, 'r', pg_catalog.pg_get_expr(p.polqual, p.polrelid)
-FROM pg_catalog.pg_policy p JOIN pg_catalog.pg_class r ON r.oid = p.polrelid
-    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
+SELECT 'relation', n.nspname, r.relname, 'r', pg_get_expr(p.polqual, p.polrelid)
+FROM pg_policy p JOIN pg_class r ON r.oid = p.polrelid
+    JOIN pg_namespace n ON n.oid = r.relnamespace
 WHERE p.polqual IS NOT NULL AND p.polcmd IN ('r', '*') AND r.relrowsecurity
 UNION ALL
-SELECT 'relation', n.nspname, r.relname, 'r', pg_catalog.format('FROM %I.%I', hn.nspname, h.relname)
-FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class r ON r.oid = i.inhparent
-    JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-    JOIN pg_catalog.pg_class h ON h.oid = i.inhrelid JOIN pg_catalog.pg_namespace hn ON hn.oid = h.relnamespace
-WHERE r.relkind IN ('r', 'p') AND h.relkind IN ('r', 'p', 'f')
+SELECT 'relation', n.nspname, r.relname, 'r', format('FROM %I.%I', hn.nspname, h.relname)
+FROM pg_inherits i JOIN pg_class r ON r.oid = i.inhparent
+    JOIN pg_namespace n ON n.oid = r.relnamespace
+    JOIN pg_class h ON h.oid = i.inhrelid JOIN pg_namespace hn ON hn.oid = h.relnamespace
+WHERE r.relkind IN ('r', 'p') AND (h.relpersistence = 'u' OR h.relhassubclass)
 """.replace("HARMLESS", ", ".join(f"'{name}'" for name in HARMLESS_IN_EXTENSIONS))
 """For PostgreSQL 14 and later. The search_path makes names in views come with their schemas."""
 

@@ -16,12 +16,13 @@ from ..config.model import AuthType, Role
 from ..config.plan import Reach, server_name
 from ..net.tls import server_facing_context
 from ..pool.adapting import adapt, adapt_pool, rearrange
-from ..pool.cluster import Cluster, join
+from ..pool.cluster import Cluster
 from ..pool.connect import Target
 from ..pool.fleet import Fleet
 from ..pool.pausing import Pauses
 from ..pool.pool import Pool
 from ..pool.resolver import Resolver
+from ..pool.shards import join
 from ..pool.usage import Usages
 from ..routing.activity import Activity
 from ..session.gateway import ADMIN_DATABASES, Account

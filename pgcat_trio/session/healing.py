@@ -121,14 +121,14 @@ class Healer(Steerer):
         )
         markers = self._markers_of_batch
         if not reads or markers.strip(b"QS"):
-            self.forget_reads()
+            self._let_go()
         elif not downstream.complete:
-            self.forget_reads()
+            self._let_go()
             if first and _describes(batch):
                 self._describing = True
                 backend.upstream.failed = False
         elif first or (described and self.names is not None and batch[:1] == b"B"):
-            self.forget_reads()
+            self._let_go()
             if self._names_stay(batch):
                 self._reads, self._markers = batch, markers
                 backend.upstream.failed = False
@@ -136,7 +136,7 @@ class Healer(Steerer):
             self._reads += batch
             self._markers += markers
         else:
-            self.forget_reads()
+            self._let_go()
 
     def _names_stay(self, batch: bytes) -> bool:
         """False if a request may depend on names that another one of the batch has changed."""
@@ -144,6 +144,13 @@ class Healer(Steerer):
         if self.names is None or len(self._markers_of_batch) == 1 or not downstream.named:
             return True
         return all(kind not in (codes.PARSE, codes.CLOSE) for kind, _, _ in messages_in(batch))
+
+    def _let_go(self) -> None:
+        """They are not to be run again: what was kept back of their answer is the client's."""
+        prelude = self._prelude
+        self.forget_reads()
+        if prelude:
+            self._say(prelude)
 
     def forget_reads(self) -> None:
         """They are not to be run again."""

@@ -130,7 +130,7 @@ class Listener(Keeper):
             leftovers.withheld += self._ours(diverted[: marks[0]])
             self._channels |= joining.channels
             leftovers.unlisten, leftovers.asked_again = EVERYTHING, False
-            self._follow()
+            self._move_on()
             return
         leftovers.withheld += self._ours(diverted)
         leftovers.unlisten = leftovers.unlisten or UNLISTEN_MARKS
@@ -225,12 +225,12 @@ class Listener(Keeper):
             gone, self._giving_up = self._giving_up, frozenset()
             if gone and self._board is not None:
                 self._board.unsubscribe_soon(self, gone)
-            self._follow()
+            self._move_on()
         else:
             if self.leftovers is not None:
                 self.leftovers.news += self._take_notifications()
             self._go_on()
-            self._follow()
+            self._move_on()
 
     def unsubscribed(self, reason: ProxyError) -> None:
         leftovers, backend = self.leftovers, self.backend
@@ -300,7 +300,7 @@ class Listener(Keeper):
             board.join(joining)
             former.unsubscribe_soon(self, joining.channels)
 
-    def _follow(self) -> None:
+    def _move_on(self) -> None:
         """See whether another reload has come while there was something to wait for."""
         if self._board is not None and self._board.retired and self._channels and self.ended is None:
             self.moved()

@@ -136,8 +136,8 @@ class Downstream:
         With ``streaming`` (a backend is held) whatever is whole may go; without it a batch must end where the server
         will answer (Query, Sync, Flush, FunctionCall) or be too large to wait for.
         """
-        self.continuation = self._skip > 0
-        if self._skip:
+        self.continuation = self._skip > 0 and not self.discarding
+        if self.continuation:
             return self._continue_large_message()
         if self.discarding:
             self._discard()
@@ -213,7 +213,7 @@ class Downstream:
 
     def _discard(self) -> None:
         data = self._buffer
-        position, limit = 0, self._max_message_bytes
+        position, limit = self._skip, self._max_message_bytes
         while len(data) - position >= 5:
             kind = data[position]
             length: int = _LENGTH.unpack_from(data, position + 1)[0]

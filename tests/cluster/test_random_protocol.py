@@ -153,7 +153,6 @@ tries = settings(
     max_examples=EXAMPLES or 25,
     derandomize=not EXAMPLES,
     phases=tuple(Phase) if EXAMPLES else (Phase.generate,),
-    deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -204,7 +204,6 @@ def proxy(cluster_thread: Any) -> Iterator[ProxyThread]:
 
 @settings(
     max_examples=int(os.environ.get("PGCAT_TRIO_EXAMPLES", "40")),
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(

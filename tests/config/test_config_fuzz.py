@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import attrs
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.config import Config, General, Pool, Server, User, parse_config
@@ -53,19 +53,16 @@ def loads_or_explains(text: str) -> None:
     assert all(problem.startswith("pgcat.toml:") for problem in problems)
 
 
-@settings(deadline=None)
 @given(st.text() | st.text(alphabet="[]{}=.,\"'\\#\n\r ab01", max_size=40))
 def test_any_text(text: str) -> None:
     loads_or_explains(text)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["general", "pools", "plugins", "pool", "path"]), TREES))
 def test_any_tree_of_known_keys(document: dict[str, object]) -> None:
     loads_or_explains("\n".join(f"{key} = {_toml(value)}" for key, value in document.items()))
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(
         [(), ("users",), ("users", "0"), ("shards",), ("shards", "0"), ("plugins",), ("plugins", "intercept")]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.config.lines import LineIndex, dotted
@@ -101,7 +101,6 @@ STATEMENTS = (
 )
 
 
-@settings(deadline=None)
 @given(st.lists(STATEMENTS, max_size=8), st.sampled_from(["\n", "\r\n"]))
 def test_the_scanner_sees_what_the_parser_sees(statements: list[str], newline: str) -> None:
     text = newline.join(statements)

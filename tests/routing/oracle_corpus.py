@@ -310,6 +310,7 @@ SELECT 1 %%%-2
 SELECT '1'::sly_domain
 SELECT CAST(1 AS sly_domain)
 SELECT sly_domain '1'
+SELECT '1'::"Slier Domain"
 SELECT jsonb_populate_record(NULL::holder, '{"d": 5}')
 SELECT n FROM sly_view_of_a_name_that_is_longer_than_the_63_bytes_that_count
 SELECT * FROM scratch

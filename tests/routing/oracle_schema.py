@@ -105,6 +105,7 @@ CREATE CAST (pair AS int) WITH FUNCTION sly_cast(pair) AS IMPLICIT;
 CREATE TABLE pairs (p pair);
 INSERT INTO pairs VALUES ((1, 'a')::pair);
 CREATE TYPE holder AS (d sly_domain);
+CREATE DOMAIN "Slier Domain" AS sly_domain;
 CREATE VIEW sly_view_of_a_name_that_is_longer_than_the_63_bytes_that_coun AS SELECT note_down('long') AS n;
 CREATE VIEW sly_view AS SELECT nextval('seq') AS n;
 CREATE VIEW sly_nested_view AS SELECT n + 1 AS n FROM sly_view;

@@ -185,7 +185,7 @@ VOCABULARY = """
 WORDS = st.sampled_from([*VOCABULARY.split(), "\n"])
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.sampled_from(["SELECT ", "WITH A AS ( ", "VALUES (", "( ", ""]), st.lists(WORDS, max_size=40))
 def test_any_words_get_a_verdict_and_the_parser_stays_silent(start: str, words: list[str]) -> None:
     """No exception, and nothing in the log of the host program."""

@@ -152,7 +152,7 @@ def run(server: pq.abc.PGconn, sql: bytes) -> Results | None:
 def test_boundaries_and_literals_are_those_of_the_server(server: pq.abc.PGconn) -> None:
     judged = 0
 
-    @settings(deadline=None, max_examples=EXAMPLES)
+    @settings(max_examples=EXAMPLES)
     @given(texts())
     def agree(sql: bytes) -> None:
         nonlocal judged
@@ -169,10 +169,10 @@ def test_boundaries_and_literals_are_those_of_the_server(server: pq.abc.PGconn) 
             assert run(server, b"SELECT " + literal) is not None
 
     agree()
-    assert judged > EXAMPLES // 5  # else it would prove nothing
+    assert judged > EXAMPLES // 20  # else it would prove nothing
 
 
-@settings(deadline=None, max_examples=EXAMPLES)
+@settings(max_examples=EXAMPLES)
 @given(st.one_of(texts(), st.binary(max_size=4000), texts().map(lambda text: text * 40)))
 def test_no_text_takes_longer_than_its_budget(sql: bytes) -> None:
     for read in (split, fingerprint, without_literals, classify):

@@ -11,7 +11,7 @@ from support.client import bind, describe_portal, execute, parse
 from support.proxy import running_proxy
 
 from pgcat_trio import __version__
-from pgcat_trio.net.transport import StreamTransport
+from pgcat_trio.net.streams import StreamTransport
 from pgcat_trio.server.admin.console import MAX_MESSAGE_BYTES, Console
 from pgcat_trio.session.handshake import Login
 from pgcat_trio.wire import codes, encode, messages

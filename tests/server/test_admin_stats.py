@@ -127,9 +127,9 @@ def test_session_mode_counts_what_is_going_on(path: Path, cluster: EmbeddedClust
 def test_statistics_outlive_reloads(path: Path, proxy: ProxyThread, console: psycopg.Connection[Any]) -> None:
     with psycopg.connect(proxy.dsn(), autocommit=True) as client:
         client.execute("select 1")
-        before = stats(console)
+        before, text = stats(console), path.read_text()
         for change in ("pool_size = 3", "pool_size = 2\npool_mode = 'session'", "pool_size = 2"):
-            path.write_text(path.read_text().replace("pool_size = 2", change))
+            path.write_text(text.replace("pool_size = 2", change))
             console.execute("RELOAD")
             after = stats(console)
             assert [after[name] >= before[name] for name in before] == [True] * len(before)

@@ -453,7 +453,7 @@ REQUESTS = st.one_of(
 
 
 @given(st.lists(st.lists(REQUESTS, min_size=1, max_size=4).map(b"".join), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_order_of_messages_is_answered_as_by_the_server(cluster: EmbeddedCluster, script: list[bytes]) -> None:
     async def main() -> None:
         async with both(cluster, clients=2) as clients:

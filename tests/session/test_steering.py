@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
+import trio.lowlevel
 from support.transcript import FAILED, IN_TRANSACTION, READY, bind, execute, extended, fields_of, parse, shape
-from support.world import By, World, config_of, open_world
+from support.world import By, Client, World, config_of, open_world
 
 from pgcat_trio.wire import encode
 
@@ -451,3 +454,55 @@ async def test_overrides_outlive_a_reload(autojump_clock: MockClock) -> None:
         await client.query("SELECT 1")
         assert where(world, "SELECT 1") == ["primary"]
         assert await client.query("SHOW SERVER ROLE") == shown("server role", "primary", "simple")
+
+
+# -- however it is sent --------------------------------------------------------------------------------------------
+
+UNITS = [
+    *(
+        encode.query(sql)
+        for sql in ("SELECT 1", "INSERT INTO t VALUES (1)", "SELECT 1/0", "BEGIN", "COMMIT", "ROLLBACK")
+    ),
+    *(encode.query(sql) for sql in ("SHOW SERVER ROLE", "SET SHARD TO 0", "SET SHARD TO 9", "SHOW SHARD; SELECT 1")),
+    *(encode.query(f"SET SERVER ROLE TO '{role}'") for role in ("primary", "replica", "auto")),
+    *(extended(sql) + encode.SYNC for sql in ("SELECT 2", "SELECT 1/0", "SHOW SHARD", "SET PRIMARY READS TO on")),
+    extended("SHOW SERVER ROLE") + extended("SELECT 3") + encode.SYNC,
+    extended("SELECT 4") + extended("SHOW PRIMARY READS") + extended("SELECT 5") + encode.SYNC,
+    extended("SELECT 1/0") + extended("SHOW SHARD") + encode.SYNC,
+    extended("SET SHARD TO 9") + extended("SELECT 6") + encode.SYNC,
+    parse("SHOW SHARD", "s") + encode.FLUSH + bind("s") + execute() + encode.SYNC,
+    bind("s") + execute() + encode.SYNC,
+    encode.message(b"C", b"Ss\0") + encode.SYNC,
+    parse("SELECT 7", "s") + encode.SYNC,
+    encode.query("DEALLOCATE s"),
+    encode.query("LISTEN news"),
+]
+
+
+@pytest.mark.trio
+@both_ways
+@pytest.mark.parametrize("seed", range(40))
+async def test_at_once_or_in_turn_the_answers_are_the_same(autojump_clock: MockClock, by: By, seed: int) -> None:
+    chance = random.Random(seed)
+    units = chance.choices(UNITS, k=12)
+    async with open_world(splitting(user="pool_size = 3"), by=by) as world:
+        in_turn = await world.connect()
+        expected = []
+        for unit in units:
+            await in_turn.send(unit)
+            expected.append(await in_turn.reply())
+        await in_turn.leave()
+        data = b"".join(units)
+        for size in (len(data), chance.randrange(1, 60)):
+            client = await world.connect()
+            world.nursery.start_soon(in_pieces, client, data, size)
+            for unit, answer in zip(units, expected, strict=True):
+                said = await client.reply()
+                assert (shape(said), said) == (shape(answer), answer), unit
+            await client.leave()
+
+
+async def in_pieces(client: Client, data: bytes, size: int) -> None:
+    for start in range(0, len(data), size):
+        await client.send(data[start : start + size])
+        await trio.lowlevel.checkpoint()

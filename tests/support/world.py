@@ -19,7 +19,8 @@ from pgcat_trio import parse_config
 from pgcat_trio.config.model import AuthType, Role, SslMode
 from pgcat_trio.errors import ServerUnavailable
 from pgcat_trio.net.poller import Poller
-from pgcat_trio.net.transport import SocketTransport, StreamTransport
+from pgcat_trio.net.streams import StreamTransport
+from pgcat_trio.net.transport import SocketTransport
 from pgcat_trio.pool.cluster import Cluster
 from pgcat_trio.pool.connect import Target
 from pgcat_trio.pool.fleet import Fleet

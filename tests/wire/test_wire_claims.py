@@ -96,13 +96,24 @@ def test_what_is_whose(said: list[bytes], batches: list[tuple[bool, int]]) -> No
     assert joined(taken(said)) == joined(expected)
 
 
+def without_closings(batches: list[tuple[bool, bytes]]) -> list[tuple[bool, bytes]]:
+    opened = [(own, batch.replace(SYNC, b"").replace(FLUSH, b"")) for own, batch in batches]
+    return [(own, batch) for own, batch in opened if batch]
+
+
 @given(st.lists(st.sampled_from(MESSAGES), max_size=30), st.lists(st.integers(0, 600), max_size=5), st.booleans())
 def test_cuts_and_companions_make_no_difference(said: list[bytes], places: list[int], streaming: bool) -> None:
-    """A message is the same one's however the bytes arrive, as long as no request is left unfinished."""
+    """A message is the same one's however the bytes arrive, as long as no request is left unfinished.
+
+    While a backend is held, a Sync that comes by itself behind a command is the server's, which answers as we would.
+    """
     data = b"".join(said) + SYNC
     ends = [0, *sorted(min(place, len(data)) for place in places), len(data)]
     pieces = [data[start:stop] for start, stop in itertools.pairwise(ends)]
-    assert joined(taken(pieces, streaming=streaming)) == joined(taken([data], streaming=False))
+    found, expected = taken(pieces, streaming=streaming), taken([data], streaming=False)
+    if streaming:
+        found, expected = without_closings(found), without_closings(expected)
+    assert joined(found) == joined(expected)
     assert b"".join(batch for _, batch in taken(pieces)) == data
 
 

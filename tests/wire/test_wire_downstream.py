@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from chunks import PLACES, cut, operations, pieces_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.errors import MessageTooLarge, ProtocolViolation
@@ -91,14 +91,12 @@ def test_what_is_taken_is_what_was_fed_however_it_is_cut(messages: list[bytes], 
     assert seen(list(pieces_of(stream, size)), streaming=streaming) == whole
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(SMALL), max_size=12), PLACES, st.booleans())
 def test_any_cuts_of_small_messages_come_to_the_same(messages: list[bytes], places: list[int], streaming: bool) -> None:
     stream = b"".join([*messages, SYNC])
     assert seen(cut(stream, places), streaming=streaming) == seen([stream], streaming=streaming)
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from([*SMALL, LARGE_QUERY, LARGE_DATA, bind(30_000)]), max_size=8), PLACES, st.booleans())
 def test_large_messages_come_through_unchanged(messages: list[bytes], places: list[int], streaming: bool) -> None:
     """Their text is not all seen, which the batch then says (``doubtful``); bytes and markers are the same."""
@@ -108,7 +106,6 @@ def test_large_messages_come_through_unchanged(messages: list[bytes], places: li
     assert markers == kinds([*messages, SYNC])
 
 
-@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=300), st.lists(st.sampled_from([*SMALL, b"Q", b"\x00", TERMINATE])).map(b"".join)))
 def test_any_bytes_parse_or_are_a_violation(data: bytes) -> None:
     def outcome(pieces: list[bytes], discard: bool) -> bool:

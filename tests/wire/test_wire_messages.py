@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.errors import MessageTooLarge, PoolExhausted, ProtocolViolation
@@ -84,7 +84,6 @@ def test_first_packets_that_mean_nothing_are_refused(data: bytes, words: str) ->
         messages.first_packet(data)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(NAMES.filter(bool), NAMES))
 def test_what_we_say_at_startup_reads_back(parameters: dict[str, str]) -> None:
     assert messages.first_packet(encode.startup(parameters)) == messages.StartupMessage(codes.PROTOCOL_3_0, parameters)
@@ -97,7 +96,6 @@ def test_a_cancel_request_reads_back_and_hides_its_secret(secret: bytes) -> None
     assert repr(secret) not in repr(request)
 
 
-@settings(deadline=None)
 @given(st.binary(min_size=8, max_size=64), st.sampled_from([None, 0x00030000, 0x00030002, codes.CANCEL_REQUEST]))
 def test_any_first_packet_reads_or_is_a_violation(data: bytes, code: int | None) -> None:
     if code is not None:
@@ -122,7 +120,6 @@ READERS: list[Callable[[bytes], Any]] = [
 
 
 @pytest.mark.parametrize("read", READERS, ids=lambda read: read.__name__)
-@settings(deadline=None)
 @given(body=st.one_of(st.binary(max_size=300), st.lists(st.sampled_from([b"\x00", b"S", b"\xff" * 4])).map(b"".join)))
 def test_any_body_reads_or_is_a_violation(read: Callable[[bytes], Any], body: bytes) -> None:
     try:

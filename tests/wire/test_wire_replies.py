@@ -6,7 +6,7 @@ The law: the book may say that nothing is owed only when nothing is, or the next
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scripts import IN_DOUBT, REQUESTS
 from server_model import (
@@ -80,7 +80,6 @@ PIECES = [
 @example([([execute("refuse"), SYNC, DATA, COPY_DONE, SYNC], 3)])
 @example([([query("copy")], 1), ([BAD_DATA, execute("ok"), SYNC], 2)])
 @example([([query("copy"), query("ok")], 1), ([BAD_DATA], 2)])
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(st.sampled_from(PIECES), min_size=1, max_size=6), st.integers(0, 6)), max_size=8))
 def test_nothing_a_client_does_settles_the_book_too_early(steps: list[tuple[list[bytes], int]]) -> None:
     book = Book()
@@ -90,7 +89,6 @@ def test_nothing_a_client_does_settles_the_book_too_early(steps: list[tuple[list
     book.deliver()
 
 
-@settings(deadline=None)
 @given(st.lists(st.sampled_from(REQUESTS), min_size=1, max_size=4), st.data())
 def test_well_behaved_clients_settle_the_book(requests: list[list[bytes]], data: st.DataObject) -> None:
     """However the messages are cut into writes and the replies come in between."""

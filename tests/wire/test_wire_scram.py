@@ -8,7 +8,7 @@ import hmac
 
 import pytest
 from chunks import operations
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.errors import AuthenticationFailed, ProtocolViolation
@@ -218,7 +218,6 @@ def test_a_final_message_without_a_first_is_a_violation() -> None:
         ScramServer(VERIFIER, SCRAM, None).final(b"c=biws,r=abc,p=AAAA")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=80), st.booleans())
 def test_any_bytes_of_a_client_are_refused_in_the_same_ways(data: bytes, first: bool) -> None:
     server = ScramServer(VERIFIER, SCRAM, None)

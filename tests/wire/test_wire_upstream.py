@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from chunks import PLACES, cut, operations, pieces_of
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pgcat_trio.errors import ProtocolViolation
@@ -94,7 +94,6 @@ SENT = st.builds(str.__add__, st.sampled_from(["", "o", "oo"]), st.text("QSc", m
 """Queries of our own come first: they are sent when nothing is owed."""
 
 
-@settings(deadline=None)
 @given(st.lists(MESSAGES, max_size=12), SENT, PLACES, st.integers(0, 40))
 def test_any_cuts_of_any_stream_come_to_the_same(
     messages: list[bytes], sent: str, places: list[int], missing: int
@@ -104,7 +103,6 @@ def test_any_cuts_of_any_stream_come_to_the_same(
     assert receive(cut(data, places), sent) == receive([data], sent)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200), PLACES)
 def test_any_bytes_pass_or_are_a_violation_in_any_cuts(data: bytes, places: list[int]) -> None:
     def outcome(pieces: list[bytes]) -> tuple[bytes, Facts] | None:
