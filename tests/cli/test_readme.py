@@ -1,4 +1,4 @@
-"""What the README says is so: its commands, its tables, its program."""
+"""What the README and the pages of docs/ say is so: their commands, their tables, their programs."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pgcat_trio import errors, parse_config
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PAGES = {file: file.read_text() for file in (ROOT / "README.md", *(ROOT / "docs").glob("*.md"))}
 EVENT = re.compile(r"[a-z]+\.[a-z_]+")
 
 
 def table(first_heading: str) -> list[list[str]]:
-    """The cells of the table whose first heading this is."""
-    _, _, rest = README.partition(f"| {first_heading} |")
+    """The cells of the one table whose first heading this is."""
+    (rest,) = [rest for text in PAGES.values() for rest in text.split(f"\n| {first_heading} |")[1:]]
     lines = rest.partition("\n\n")[0].splitlines()[2:]
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip("|"))] for line in lines]
 
@@ -66,5 +67,17 @@ def test_every_key_named_is_in_the_reference() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", README) if "://" not in target]
-    assert [target for target in targets if not (ROOT / target).exists()] == []
+    broken = []
+    for file, text in PAGES.items():
+        for target in re.findall(r"\]\(([^)]+)\)", text):
+            path, _, anchor = target.partition("#")
+            page = (file.parent / path).resolve() if path else file
+            if "://" not in target and not (page.exists() and (not anchor or anchor in anchors(page))):
+                broken.append((file.name, target))
+    assert broken == []
+
+
+def anchors(page: Path) -> set[str]:
+    """What can stand behind ``#`` in a link to a page, as code hosts make it of headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

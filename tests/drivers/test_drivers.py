@@ -133,9 +133,9 @@ def test_the_table_of_programs() -> None:
     assert [key for key in RULED_OUT if key[0] not in WAYS or key[1] not in known] == []
 
 
-def test_the_readme_names_all_programs_and_no_other() -> None:
-    readme = (HERE.parents[1] / "README.md").read_text()
-    _, _, section = readme.partition("\n## Drivers\n")
+def test_the_page_names_all_programs_and_no_other() -> None:
+    page = (HERE.parents[1] / "docs" / "sessions.md").read_text()
+    _, _, section = page.partition("\n## Drivers\n")
     rows = [line.split("|")[2] for line in section.partition("\n## ")[0].splitlines() if line.startswith("|")]
     named = [name for row in rows[2:] for name in re.findall("`([^`]+)`", row)]
     assert sorted(named) == sorted(program.name for program in PROGRAMS)
