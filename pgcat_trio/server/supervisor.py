@@ -199,7 +199,9 @@ class Supervisor:
         async for _ in periodic(SWEEP_PERIOD_S):
             now = trio.current_time()
             for connection in tuple(self.connections):
-                connection.sweep(now)
+                session = connection.session
+                if session is None or session.backend or session.place or now >= session.rests_until:
+                    connection.sweep(now)
             if self._directory is not None:
                 for server in self._directory.servers.values():
                     server.expire_ban(now)

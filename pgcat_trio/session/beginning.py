@@ -84,6 +84,7 @@ class Beginner(Chooser):
             return False  # it is to be heeded now
         self._forget_unnamed()
         self.begun = Begun(batch, begin, route, self.heard_at)
+        self.rests_until = self.heard_at
         self._say(encode.command_complete(begin.tag) + encode.ready_for_query(codes.IN_TRANSACTION))
         return True
 

@@ -25,7 +25,7 @@ _EXECUTED: Final = (b"s\x00\x00\x00\x04", encode.EMPTY_QUERY_RESPONSE)
 class Turns:
     """The clock of one session. Times are Trio's, in seconds."""
 
-    __slots__ = ("asked_at", "began_at", "heard_at", "since", "timed_out")
+    __slots__ = ("asked_at", "began_at", "heard_at", "rests_until", "since", "timed_out")
 
     def __init__(self) -> None:
         now = trio.current_time()
@@ -39,6 +39,8 @@ class Turns:
         """When the backend began to wait for the client; infinity while it is the backend's turn."""
         self.timed_out = False
         """The running request has been cancelled for its length."""
+        self.rests_until = now
+        """Until then it need not be looked at, as long as it has no backend and waits for none."""
 
     def leased(self, asked_at: float, now: float) -> None:
         """A backend is there for a request."""
