@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 FAREWELL_S: Final = 2.0
 """How long the last words to a client may take: it may not be reading."""
 
-_REST_S: Final = 1.0
-"""How long an idle session is not looked at: thousands of them cost too much three times a second."""
+_REST_S: Final = 3.0
+"""How long an idle session is not looked at, unless its own time comes before: thousands cost too much otherwise."""
 
 _STATEMENT_TIMEOUT: Final = "canceling statement due to statement timeout"
 _STATEMENT_WAITED: Final = QueryCanceled(
