@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio
 from support.client import Client, Disconnected, PostgresError
 from support.proxy import ADMIN_PASSWORD, ADMIN_USER, APP_PASSWORD, proxy_config, running_proxy
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
-import trio
 from support.client import connect
 from support.proxy import proxy_config, running_proxy
 
