@@ -84,7 +84,7 @@ class Connection:
             self.login_scope.cancel()
 
     def sweep(self, now: float) -> None:
-        """Enforce the timeouts: called a few times a second, for every connection."""
+        """Enforce the timeouts: called a few times a second, less often for idle sessions."""
         served = self.session or self.replication
         if served is not None:
             served.sweep(now)

@@ -21,7 +21,7 @@ from ..wire import codes
 from ..wire.downstream import LARGE_BYTES
 from ..wire.messages import error_fields
 from ..wire.prelude import ends_in_description, first_error, says_nothing
-from ..wire.statements import messages_in, name_at
+from ..wire.statements import is_stale, messages_in, name_at
 from ..wire.usual import OTHER
 from . import answers
 from .lease import Place
@@ -50,9 +50,6 @@ _STANDBY_ERRORS: Final = {
 """What a hot standby answers and a primary does not, by SQLSTATE (messages are translated), and whether that says
 something about the statement. Where it was another error of that SQLSTATE, the primary answers with it once more.
 PostgreSQL manual, "Hot Standby"; recovery conflicts that end the connection are losses."""
-
-_OUT_OF_DATE: Final = "RevalidateCachedQuery"
-"""The routine that says a prepared statement's columns have changed, also by 0A000: any server would."""
 
 _NEEDS_SERIALIZABLE: Final = "GetSerializableTransactionSnapshot"
 """The routine that says that there is no serializable mode in a hot standby: not the statement's fault."""
@@ -197,7 +194,7 @@ class Healer(Steerer):
         if body is None:
             return None
         error = error_fields(body)
-        return error if error.get("C") in _STANDBY_ERRORS and error.get("R") != _OUT_OF_DATE else None
+        return error if error.get("C") in _STANDBY_ERRORS and not is_stale(error) else None
 
     def _heal(self, backend: Backend, error: dict[str, str]) -> None:
         sqlstate = error.get("C", "")

@@ -157,7 +157,7 @@ class Session(Relay):
     # -- time ------------------------------------------------------------------------------------------------------
 
     def sweep(self, now: float) -> None:
-        """Enforce the timeouts: called a few times a second, for every session.
+        """Enforce the timeouts: called a few times a second, less often while it rests.
 
         Whatever ends the session is said by its farewell, once; nothing is said that would have to be answered.
         """
